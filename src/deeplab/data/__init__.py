@@ -1,0 +1,1 @@
+"""Data sets, one file a layout on disk; the training transforms; the DataModule."""

@@ -1,0 +1,9 @@
+"""The one exception that means: the user can mend this."""
+
+
+class InputError(ValueError):
+    """A mistake in what the user gave: its message is one sentence that says what, where and the remedy.
+
+    Commands print the message without a traceback and exit with status 2; every other exception is a fault of ours
+    and keeps its traceback.
+    """

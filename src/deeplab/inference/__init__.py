@@ -1,0 +1,1 @@
+"""From a network and a picture of any size to class probabilities: padding, scales, flip, tiles."""

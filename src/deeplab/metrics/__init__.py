@@ -1,0 +1,1 @@
+"""Confusion matrix and what is computed from it."""

@@ -1,0 +1,1 @@
+"""The LightningModule, its losses, schedule, parameter groups and callbacks."""
