@@ -1,0 +1,44 @@
+"""The command `deeplab`: finds the entry point of a sub-command and hands the arguments on; imports nothing heavy."""
+
+import importlib
+import sys
+
+from deeplab import __version__
+
+COMMANDS = {
+    "train": "train a network, evaluate it before and after the CRF",
+    "evaluate": "score a checkpoint on any split of any data set",
+    "predict": "label maps and overlays for a photo or a folder of photos",
+    "model": "layers, parameters and multiply-adds of a configuration",
+}
+
+HELP = """DeepLab v2: atrous convolution, ASPP, fully connected CRF.
+
+usage: deeplab COMMAND [KEY=VALUE ...]
+
+{commands}
+
+Every command takes Hydra overrides; `deeplab COMMAND --help` lists them, `--cfg job` prints the configuration,
+`-m` runs one job for every combination of comma-separated values.
+
+  deeplab train experiment=demo
+  deeplab evaluate checkpoint=outputs/demo/TIME/checkpoints/best.ckpt
+  deeplab predict checkpoint=best.ckpt input=photos output=labels"""
+
+
+def main() -> None:
+    """Run `deeplab COMMAND ...`; unknown commands end with status 2."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        print(HELP.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())))
+        sys.exit(0 if arguments else 2)
+    if arguments[0] == "--version":
+        print(f"deeplab {__version__}")
+        return
+    command = arguments[0]
+    if command not in COMMANDS:
+        print(f"deeplab: there is no command '{command}'; choose one of {', '.join(COMMANDS)}.", file=sys.stderr)
+        sys.exit(2)
+    sys.argv = [f"deeplab {command}", *arguments[1:]]
+    importlib.import_module(f"deeplab.{command}").main()

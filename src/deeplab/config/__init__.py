@@ -1,0 +1,1 @@
+"""From the command line to built parts: schema, preflight of every `_target_`, build functions."""

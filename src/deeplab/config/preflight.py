@@ -1,0 +1,81 @@
+"""Before any work: import every `_target_`, bind its keys to the signature, report all mismatches at once."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from deeplab.errors import InputError
+
+HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
+
+
+def to_plain(config: Any) -> Any:
+    """The node as plain dicts and lists, interpolations resolved, so that nothing past this point knows OmegaConf.
+
+    Raises InputError naming every value that is still missing (`???`).
+    """
+    if not OmegaConf.is_config(config):
+        return config
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        keys = ", ".join(missing)
+        raise InputError(f"No value for {keys}; give {'it' if len(missing) == 1 else 'them'} on the command line as {missing[0]}=VALUE.")
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+def preflight(config: Any, given_later: dict[str, set[str]] | None = None) -> None:
+    """Check every node with a `_target_`.
+
+    `given_later` maps a config path to the parameters that the build function adds.
+
+    Raises InputError that lists each mismatch with its config path.
+    """
+    plain = to_plain(config) if isinstance(config, DictConfig) else config
+    later = given_later or {}
+    problems = [problem for path, node in _targets(plain, "") for problem in _check(path, node, later.get(path, set()))]
+    if problems:
+        raise InputError("The configuration does not fit the code: " + "; ".join(problems) + ".")
+
+
+def _targets(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield path, node
+        for key, value in node.items():
+            yield from _targets(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _targets(value, f"{path}[{index}]")
+
+
+def _check(path: str, node: dict[str, Any], later: set[str]) -> Iterator[str]:
+    target = node["_target_"]
+    try:
+        code = get_object(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        yield f"{path}._target_={target} cannot be imported ({str(error).splitlines()[0]})"
+        return
+    if not callable(code):
+        yield f"{path}._target_={target} cannot be called"
+        return
+    try:
+        parameters = inspect.signature(code).parameters
+    except ValueError:  # some built-in classes have no signature; there is nothing to bind to
+        return
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    keys = {key for key in node if key not in HYDRA_KEYS}
+    if not open_ended:
+        known = ", ".join(sorted(set(parameters) - later))
+        for key in sorted(keys - set(parameters)):
+            yield f"{path}.{key} is not a parameter of {target} (it has: {known})"
+    if not node.get("_partial_"):
+        required = {
+            name
+            for name, p in parameters.items()
+            if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        }
+        for key in sorted(required - keys - later):
+            yield f"{path}.{key} is missing (required by {target})"

@@ -1,0 +1,172 @@
+"""What a configuration may hold: every key of `conf/` with its type, so that a misspelt or mistyped one is refused."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class InputConfig:
+    """The input convention of the weights: channel order, scale, then mean and std in the network's own order."""
+
+    channels: str = MISSING
+    scale: float = MISSING
+    mean: list[float] = MISSING
+    std: list[float] = MISSING
+
+
+@dataclass
+class ModelConfig:
+    """`backbone` and `head` name their classes by `_target_`; an empty `scales` means no multi-scale inputs."""
+
+    input: InputConfig = field(default_factory=InputConfig)
+    backbone: Any = MISSING
+    head: Any = MISSING
+    multi_scale: list[float] = field(default_factory=list)
+
+
+@dataclass
+class InitConfig:
+    """Initial weights: a file, and the names of tensors that may be missing from it or of another shape."""
+
+    path: str | None = None
+    allow: list[str] = field(default_factory=list)
+
+
+@dataclass
+class MultipliersConfig:
+    """Learning rate multipliers of the four parameter groups (released solver files)."""
+
+    backbone_weight: float = 1.0
+    backbone_bias: float = 2.0
+    head_weight: float = 10.0
+    head_bias: float = 20.0
+
+
+@dataclass
+class OptimConfig:
+    """Everything an optimizer step depends on; lengths are in optimizer steps, sizes in pictures."""
+
+    optimizer: Any = MISSING
+    schedule: Any = MISSING
+    lr: float = MISSING
+    weight_decay: float = MISSING
+    multipliers: MultipliersConfig = field(default_factory=MultipliersConfig)
+    max_steps: int = MISSING
+    global_batch_size: int = MISSING
+    loss_group: int = 1
+    freeze_bn: bool | None = None
+    gradient_clip: float | None = None
+
+
+@dataclass
+class InferenceConfig:
+    """How a picture becomes probabilities; see `deeplab.inference.probabilities.Inference`."""
+
+    scales: list[float] = field(default_factory=lambda: [1.0])
+    flip: bool = False
+    align_corners: bool = True
+    max_pixels: int = 4_000_000
+    tile: int = 1025
+    overlap: int = 256
+
+
+@dataclass
+class CRFConfig:
+    """Dense CRF: backend (`none` switches it off), its parameters, and where and when it runs."""
+
+    backend: str = "auto"
+    iterations: int = 10
+    bilateral_weight: float = 4.0
+    bilateral_xy_std: float = 67.0
+    bilateral_rgb_std: float = 3.0
+    gaussian_weight: float = 3.0
+    gaussian_xy_std: float = 1.0
+    normalization: str = "symmetric"
+    max_pixels: int = 4_000_000
+    workers: int | None = None
+    num_threads: int = 1
+    every_n_validations: int = 1
+    first_n: int | None = None
+
+
+@dataclass
+class TrainerConfig:
+    """Where and how a run executes; `options` goes to `pytorch_lightning.Trainer` as it is."""
+
+    accelerator: str = "cpu"
+    devices: Any = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    channels_last: bool = True
+    compile: bool = False
+    deterministic: bool = True
+    num_threads: int | None = None
+    log_every_n_steps: int = 10
+    val_every_n_steps: int | None = 200
+    checkpoint_every_n_steps: int | None = 200
+    progress_bar: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TrainConfig:
+    """`deeplab train`."""
+
+    name: str = MISSING
+    seed: int = 0
+    resume: str | None = None
+    evaluate: str = "best"
+    save_predictions: bool = True
+    num_pictures: int = 12
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: Any = MISSING
+    init: InitConfig = field(default_factory=InitConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    crf: CRFConfig = field(default_factory=CRFConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logger: Any = MISSING
+    callbacks: Any = None
+    paper: Any = None
+
+
+@dataclass
+class EvaluateConfig:
+    """`deeplab evaluate`: `data`, `inference` and `crf` are laid over what the checkpoint carries."""
+
+    checkpoint: str = MISSING
+    output: str | None = None
+    split: str | None = None
+    save_predictions: bool = True
+    num_pictures: int = 12
+    data: Any = None
+    inference: Any = None
+    crf: Any = None
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+@dataclass
+class PredictConfig:
+    """`deeplab predict`."""
+
+    checkpoint: str = MISSING
+    input: str = MISSING
+    output: str = MISSING
+    save_probabilities: bool = False
+    inference: Any = None
+    crf: Any = None
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+SCHEMAS = {"train": TrainConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
+
+
+def register() -> None:
+    """Make the schemas known to Hydra as `schema/<command>`."""
+    store = ConfigStore.instance()
+    for command, schema in SCHEMAS.items():
+        store.store(group="schema", name=command, node=schema, package="_global_")

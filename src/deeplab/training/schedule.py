@@ -1,0 +1,24 @@
+"""Learning rate policies (section 4.1.2, Table 2), as factors of the base rate an optimizer step."""
+
+
+class Poly:
+    """(1 - step / max_steps) ** power; the paper's policy with power 0.9."""
+
+    def __init__(self, max_steps: int, power: float = 0.9) -> None:
+        self.max_steps = max_steps
+        self.power = power
+
+    def __call__(self, step: int) -> float:
+        return max(0.0, 1.0 - step / self.max_steps) ** self.power
+
+
+class Step:
+    """gamma ** (step // every); the v1 recipe divides by 10 every 2000 steps."""
+
+    def __init__(self, max_steps: int, every: int = 2000, gamma: float = 0.1) -> None:
+        self.max_steps = max_steps
+        self.every = every
+        self.gamma = gamma
+
+    def __call__(self, step: int) -> float:
+        return self.gamma ** (step // self.every)
