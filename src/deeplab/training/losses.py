@@ -1,8 +1,5 @@
 """Softmax cross-entropy at the logits' resolution on subsampled labels (section 4, "Training")."""
 
-from collections.abc import Mapping
-
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,14 +22,9 @@ def subsample_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
     return labels[..., :: steps[0], :: steps[1]]
 
 
-def valid_pixels(labels: Tensor, sizes: Mapping[str, tuple[int, int]], group: int) -> dict[str, Tensor]:
-    """Pixels that are not void in each group of `group` consecutive pictures, by name of prediction: (ceil(B/group),)."""
-    counts = {}
-    for name, size in sizes.items():
-        each = (subsample_labels(labels, size) != IGNORE).sum(dim=(-2, -1)).to(torch.float64)
-        groups = -(-len(each) // group)
-        counts[name] = F.pad(each, (0, groups * group - len(each))).view(groups, group).sum(1)
-    return counts
+def valid_pixels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pixels of each picture that are not void at the logits' positions: labels (B, H, W) -> (B,)."""
+    return (subsample_labels(labels, size) != IGNORE).sum(dim=(-2, -1))
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

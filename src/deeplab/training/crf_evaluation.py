@@ -1,0 +1,166 @@
+"""The CRF-evaluation callback: refines every prediction of validation and test and scores it beside the network's own.
+
+The CRF works in processes of its own while the network goes on with the next picture.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from deeplab.crf.params import CRFParams
+from deeplab.crf.workers import CRFWorkers
+from deeplab.metrics.confusion import ConfusionMatrix
+from deeplab.metrics.scores import scores
+from deeplab.training.module import SegmentationModule, log_per_class
+
+log = logging.getLogger(__name__)
+
+Refined = Callable[[str, np.ndarray, np.ndarray], None]
+
+
+class CRFEvaluation(pl.Callback):
+    """Logs `val/miou_crf` and `val/iou_crf/<class>`; for tests it hands every refined label map on.
+
+    Args:
+        params, backend: the CRF.
+        workers: processes; None takes the machine's cores divided by the ranks on it.
+        num_threads: threads a process.
+        every_n_validations: refine in every n-th validation only (tests always refine).
+        first_n: refine the first n pictures of a validation only, or None for all (tests refine all).
+        max_pixels: larger pictures keep the network's own prediction, with a message.
+        on_refined: called with (id, refined labels, truth), each (H, W), in the pictures' order; in tests only.
+    """
+
+    def __init__(
+        self,
+        params: CRFParams,
+        backend: str,
+        class_names: list[str],
+        workers: int | None = None,
+        num_threads: int = 1,
+        every_n_validations: int = 1,
+        first_n: int | None = None,
+        max_pixels: int = 4_000_000,
+        on_refined: Refined | None = None,
+    ) -> None:
+        self.params = params
+        self.backend = backend
+        self.class_names = class_names
+        self.workers = workers
+        self.num_threads = num_threads
+        self.every_n_validations = every_n_validations
+        self.first_n = first_n
+        self.max_pixels = max_pixels
+        self.on_refined = on_refined
+        self.validations = 0
+        self.num_skipped = 0
+        self.confusion = ConfusionMatrix(len(class_names))
+        self._pool: CRFWorkers | None = None
+        self._waiting: deque[tuple[str, Tensor, Future[np.ndarray]]] = deque()
+
+    # Validation
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._active():
+            self._start(trainer, pl_module)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        limit = self.first_n if self.first_n is not None else float("inf")
+        if self._active() and batch_idx * trainer.world_size + trainer.global_rank < limit:
+            self._refine(outputs, batch)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._active():
+            self._finish()
+            result = scores(self.confusion.compute())
+            pl_module.log("val/miou_crf", result["miou"], prog_bar=True)
+            pl_module.log("val/pixel_accuracy_crf", result["pixel_accuracy"])
+            if isinstance(pl_module, SegmentationModule):
+                log_per_class(pl_module, "val/iou_crf", self.class_names, result["iou"])
+        self.validations += 1
+
+    def _active(self) -> bool:
+        return self.validations % self.every_n_validations == 0
+
+    # Test
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start(trainer, pl_module)
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._refine(outputs, batch, self.on_refined)
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._finish(self.on_refined)
+
+    # Both
+
+    def _start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.confusion = self.confusion.to(pl_module.device)
+        self.confusion.reset()
+        self.num_skipped = 0
+        if self._pool is None:
+            ranks_here = max(1, trainer.world_size // max(1, trainer.num_nodes))
+            self._pool = CRFWorkers(
+                self.params, self.backend, self.workers, self.num_threads, processes_here=ranks_here
+            )
+
+    def _refine(self, outputs: dict[str, Tensor], batch: dict[str, Any], on_refined: Refined | None = None) -> None:
+        assert self._pool is not None
+        label = batch["label"]
+        if label.numel() > self.max_pixels or "probabilities" not in outputs:
+            log.warning("%s has more than crf.max_pixels=%d pixels: left as the network predicts it", batch["id"], self.max_pixels)
+            self.num_skipped += 1
+            future: Future[np.ndarray] = Future()
+            future.set_result(outputs["prediction"].cpu().numpy())
+        else:
+            future = self._pool.submit(outputs["probabilities"].float().cpu().numpy(), batch["image"].cpu().numpy())
+        self._waiting.append((batch["id"], label, future))
+        while self._waiting and self._waiting[0][2].done():
+            self._collect(on_refined)
+
+    def _finish(self, on_refined: Refined | None = None) -> None:
+        while self._waiting:
+            self._collect(on_refined)
+
+    def _collect(self, on_refined: Refined | None) -> None:
+        identifier, label, future = self._waiting.popleft()
+        refined = future.result()
+        self.confusion.update(torch.from_numpy(refined.astype(np.int64)).to(label.device), label)
+        if on_refined is not None:
+            on_refined(identifier, refined, label.cpu().numpy())
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        self._waiting.clear()
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
