@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 
 @dataclass
@@ -19,10 +19,15 @@ class InputConfig:
 
 @dataclass
 class ModelConfig:
-    """`backbone` and `head` name their classes by `_target_`; an empty `scales` means no multi-scale inputs."""
+    """`backbone` and `head` name their classes by `_target_`; an empty `multi_scale` means one pass at full size.
+
+    `head_form` is a part of the head's class name: "" for the form of VGG-16 (fc6, fc7, fc8), "Direct" for the form
+    of ResNet (one dilated classifier a branch).
+    """
 
     input: InputConfig = field(default_factory=InputConfig)
     backbone: Any = MISSING
+    head_form: str = MISSING
     head: Any = MISSING
     multi_scale: list[float] = field(default_factory=list)
 
@@ -68,7 +73,7 @@ class InferenceConfig:
     scales: list[float] = field(default_factory=lambda: [1.0])
     flip: bool = False
     align_corners: bool = True
-    max_pixels: int = 4_000_000
+    max_pixels: int = 2_100_000
     tile: int = 1025
     overlap: int = 256
 
@@ -85,6 +90,10 @@ class CRFConfig:
     gaussian_weight: float = 3.0
     gaussian_xy_std: float = 1.0
     normalization: str = "symmetric"
+    tolerance: float = 0.0
+    prune_below: float = 0.0
+    separable_spatial: bool = False
+    half_resolution: bool = False
     max_pixels: int = 4_000_000
     workers: int | None = None
     num_threads: int = 1
@@ -143,9 +152,9 @@ class EvaluateConfig:
     split: str | None = None
     save_predictions: bool = True
     num_pictures: int = 12
-    data: Any = None
-    inference: Any = None
-    crf: Any = None
+    data: Any = field(default_factory=dict)
+    inference: Any = field(default_factory=dict)
+    crf: Any = field(default_factory=dict)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
 
@@ -157,16 +166,22 @@ class PredictConfig:
     input: str = MISSING
     output: str = MISSING
     save_probabilities: bool = False
-    inference: Any = None
-    crf: Any = None
+    inference: Any = field(default_factory=dict)
+    crf: Any = field(default_factory=dict)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
 
 SCHEMAS = {"train": TrainConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
+OVERLAYS = ("data", "inference", "crf")  # of a checkpoint's configuration: any key may be given, and is checked later
 
 
 def register() -> None:
     """Make the schemas known to Hydra as `schema/<command>`."""
     store = ConfigStore.instance()
     for command, schema in SCHEMAS.items():
-        store.store(group="schema", name=command, node=schema, package="_global_")
+        node = OmegaConf.structured(schema)
+        if command != "train":
+            for key in OVERLAYS:
+                if key in node:
+                    OmegaConf.set_struct(node[key], False)
+        store.store(group="schema", name=command, node=node, package="_global_")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from deeplab.crf.params import CRFParams
-from deeplab.crf.workers import CRFWorkers
+from deeplab.crf.workers import CRFWorkers, default_num_workers
 from deeplab.metrics.confusion import ConfusionMatrix
 from deeplab.metrics.scores import scores
 from deeplab.training.module import SegmentationModule, log_per_class
@@ -124,9 +124,8 @@ class CRFEvaluation(pl.Callback):
         self.num_skipped = 0
         if self._pool is None:
             ranks_here = max(1, trainer.world_size // max(1, trainer.num_nodes))
-            self._pool = CRFWorkers(
-                self.params, self.backend, self.workers, self.num_threads, processes_here=ranks_here
-            )
+            workers = self.workers or max(1, default_num_workers() // (ranks_here * self.num_threads))
+            self._pool = CRFWorkers(self.params, self.backend, workers, self.num_threads)
 
     def _refine(self, outputs: dict[str, Tensor], batch: dict[str, Any], on_refined: Refined | None = None) -> None:
         assert self._pool is not None
@@ -154,13 +153,13 @@ class CRFEvaluation(pl.Callback):
             on_refined(identifier, refined, label.cpu().numpy())
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._close()
+        self._close(cancel=False)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._close()
+        self._close(cancel=True)
 
-    def _close(self) -> None:
+    def _close(self, cancel: bool) -> None:
         self._waiting.clear()
         if self._pool is not None:
-            self._pool.close()
+            self._pool.close(cancel)
             self._pool = None

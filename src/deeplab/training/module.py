@@ -48,6 +48,7 @@ class SegmentationModule(pl.LightningModule):
         batch_size_per_device: pictures a forward pass.
         freeze_bn: keep batch normalisation as loaded.
         gradient_clip: largest gradient norm, or None.
+        max_probability_pixels: pictures larger than this are reduced to labels tile by tile; nothing refines them.
         record: plain dict stored in every checkpoint, from which the network can be rebuilt.
     """
 
@@ -66,6 +67,7 @@ class SegmentationModule(pl.LightningModule):
         batch_size_per_device: int,
         freeze_bn: bool,
         gradient_clip: float | None,
+        max_probability_pixels: int,
         record: dict[str, Any],
     ) -> None:
         super().__init__()
@@ -83,6 +85,7 @@ class SegmentationModule(pl.LightningModule):
         self.batch_size_per_device = batch_size_per_device
         self.freeze_bn = freeze_bn
         self.gradient_clip = gradient_clip
+        self.max_probability_pixels = max_probability_pixels
         self.record = record
         self.confusion = ConfusionMatrix(len(class_names))
         if freeze_bn:
@@ -165,10 +168,13 @@ class SegmentationModule(pl.LightningModule):
     # Validation and test: one picture a step, any size
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        probabilities = self.inference.probabilities(self.network, batch["image"])
-        prediction = probabilities.argmax(0)
-        self.confusion.update(prediction, batch["label"])
-        return {"probabilities": probabilities, "prediction": prediction}
+        if batch["label"].numel() > self.max_probability_pixels:
+            outputs = {"prediction": self.inference.labels(self.network, batch["image"])}
+        else:
+            probabilities = self.inference.probabilities(self.network, batch["image"])
+            outputs = {"probabilities": probabilities, "prediction": probabilities.argmax(0)}
+        self.confusion.update(outputs["prediction"], batch["label"])
+        return outputs
 
     def on_validation_epoch_end(self) -> None:
         result = scores(self.confusion.compute())

@@ -1,0 +1,47 @@
+# Everything here runs in .venv, which is made from the one constraints file and remade when that or the packaging changes.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := pyproject.toml setup.py constraints.txt $(wildcard src/deeplab/crf/native/*)
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: demo test test-all lint format setup clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## make .venv and install everything, pinned
+
+$(STAMP): $(SOURCES)
+	@test -n "$(PYTHON)" || { echo "DeepLab needs Python 3.11 or 3.12 on the PATH, or PYTHON=/path/to/python." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pydensecrf]' \
+		|| echo "pydensecrf2 does not build here (it needs a C++ compiler and Python 3.11 or 3.12): crf.backend=pydensecrf is not available."
+	@touch $(STAMP)
+
+demo: $(STAMP) ## train, evaluate with the CRF, draw pictures: generated scenes, CPU, no download
+	$(BIN)/deeplab train experiment=demo
+
+test: $(STAMP) ## the fast tests
+	$(PYTEST) -n 2 -m "not slow and not slurm and not browser and not soak"
+
+test-all: $(STAMP) ## all tests but the soak
+	$(PYTEST) -n 2 -m "not soak"
+
+lint: $(STAMP) ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=src $(BIN)/lint-imports
+
+format: $(STAMP) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the environment and what was built
+	rm -rf $(VENV) build dist src/*.egg-info src/deeplab/crf/_native*.so .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,212 @@
+"""Builds the parts of a run from a configuration in plain dicts; the only place that knows both."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from pytorch_lightning.loggers import Logger
+from torch import nn
+
+from deeplab.config.preflight import preflight
+from deeplab.crf.params import CRFParams
+from deeplab.data.module import SegmentationData
+from deeplab.errors import InputError
+from deeplab.inference.probabilities import Inference
+from deeplab.models.deeplab import DeepLab
+from deeplab.models.image_input import ImageInput
+from deeplab.models.multi_scale import MultiScale
+from deeplab.models.weights import load_weights
+from deeplab.training.crf_evaluation import CRFEvaluation, Refined
+from deeplab.training.module import SegmentationModule
+from deeplab.training.progress import progress_display
+from deeplab.training.run_metrics import RunMetrics
+
+log = logging.getLogger(__name__)
+
+Plain = dict[str, Any]
+GIVEN_LATER = {
+    "model.head": {"in_channels", "num_classes"},
+    "optim.optimizer": {"params"},
+    "logger": {"folder", "config"},
+}
+
+
+def check(config: Plain) -> None:
+    """Everything that can be known to be wrong before any work; raises InputError."""
+    preflight(config, GIVEN_LATER)
+    optim, trainer = config["optim"], config["trainer"]
+    batch, group = optim["global_batch_size"], optim["loss_group"]
+    if batch < 1 or optim["max_steps"] < 1:
+        raise InputError("optim.global_batch_size and optim.max_steps must be at least 1.")
+    if group < 1 or batch % group:
+        divisors = [n for n in range(1, batch + 1) if batch % n == 0]
+        raise InputError(
+            f"optim.loss_group={group} does not divide optim.global_batch_size={batch}; choose one of {divisors}."
+        )
+    if config["evaluate"] not in ("best", "last", "none"):
+        raise InputError(f"evaluate={config['evaluate']}: choose best, last or none.")
+    check_device(trainer)
+
+
+def check_device(trainer: Plain) -> None:
+    """Raise InputError when a GPU is asked for and there is none."""
+    if trainer["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise InputError(
+            f"trainer.accelerator={trainer['accelerator']}: this machine has no GPU that torch {torch.__version__} can "
+            "use; take trainer=cpu."
+        )
+
+
+def build_network(model: Plain, num_classes: int) -> DeepLab | MultiScale:
+    """The network of a configuration's `model` section, randomly initialised.
+
+    Raises InputError when a part refuses its configuration.
+    """
+    try:
+        network = DeepLab(
+            input=ImageInput(**model["input"]),
+            backbone=instantiate(model["backbone"], _convert_="all"),
+            head=instantiate(model["head"], _convert_="all"),
+            num_classes=num_classes,
+        )
+        return MultiScale(network, model["multi_scale"]) if model["multi_scale"] else network
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error.__cause__, ValueError) else error
+        if isinstance(cause, ValueError):
+            raise InputError(f"The model cannot be built: {cause}") from error
+        raise
+
+
+def initialise(network: DeepLab | MultiScale, config: Plain) -> bool:
+    """Load the initial weights, if any; return whether batch normalisation is kept as loaded.
+
+    Raises InputError when the file is refused or does not fit.
+    """
+    init, freeze_bn = config["init"], config["optim"]["freeze_bn"]
+    if init["path"] is None:
+        return bool(freeze_bn)
+    try:
+        report = load_weights(Path(init["path"]).expanduser(), network, init["allow"])
+    except ValueError as error:
+        raise InputError(f"init.path: {error}") from error
+    log.info("Initial weights: %s", report)
+    return freeze_bn is None or bool(freeze_bn)
+
+
+def build_data(config: Plain, network: DeepLab | MultiScale) -> SegmentationData:
+    """The DataModule of a configuration; raises InputError for what is wrong on disk."""
+    data = {key: value for key, value in config["data"].items() if key not in ("name", "root", "palette")}
+    layout = instantiate(data.pop("layout"), _convert_="all")
+    return SegmentationData(
+        layout=layout,
+        num_classes=len(data["class_names"]),
+        seed=config["seed"],
+        pad_rgb=network.input.pad_rgb,
+        global_batch_size=config["optim"]["global_batch_size"],
+        max_steps=config["optim"]["max_steps"],
+        **data,
+    )
+
+
+def build_inference(inference: Plain) -> Inference:
+    """Raises InputError when the section is refused."""
+    try:
+        return Inference(**inference)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"inference: {error}") from error
+
+
+CRF_RUN_KEYS = ("backend", "max_pixels", "workers", "num_threads", "every_n_validations", "first_n")
+
+
+def build_crf_params(crf: Plain) -> CRFParams:
+    """Raises InputError when a parameter is refused."""
+    try:
+        return CRFParams(**{key: value for key, value in crf.items() if key not in CRF_RUN_KEYS})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"crf: {error}") from error
+
+
+def build_crf_evaluation(crf: Plain, class_names: list[str], on_refined: Refined | None = None) -> CRFEvaluation | None:
+    """The callback, or None for `crf=none`."""
+    if crf["backend"] == "none":
+        return None
+    run = {key: crf[key] for key in CRF_RUN_KEYS}
+    return CRFEvaluation(build_crf_params(crf), class_names=class_names, on_refined=on_refined, **run)
+
+
+def build_module(config: Plain, network: DeepLab | MultiScale, freeze_bn: bool) -> SegmentationModule:
+    """The LightningModule; its checkpoints carry `config`."""
+    optim = config["optim"]
+    return SegmentationModule(
+        network=network,
+        inference=build_inference(config["inference"]),
+        class_names=config["data"]["class_names"],
+        optimizer=instantiate(optim["optimizer"], _convert_="all"),
+        schedule=instantiate(optim["schedule"], _convert_="all"),
+        lr=optim["lr"],
+        weight_decay=optim["weight_decay"],
+        multipliers=optim["multipliers"],
+        global_batch_size=optim["global_batch_size"],
+        loss_group=optim["loss_group"],
+        batch_size_per_device=config["data"]["batch_size_per_device"],
+        freeze_bn=freeze_bn,
+        gradient_clip=optim["gradient_clip"],
+        max_probability_pixels=max(config["inference"]["max_pixels"], config["crf"]["max_pixels"]),
+        record={"config": config},
+    )
+
+
+def build_loggers(config: Plain, folder: Path) -> list[Logger]:
+    """metrics.csv always, and the configuration's logger beside it."""
+    loggers: list[Logger] = [RunMetrics(folder)]
+    if config["logger"]:
+        loggers.append(instantiate(config["logger"], folder=folder, config=config, _convert_="all"))
+    return loggers
+
+
+def build_callbacks(config: Plain) -> list[pl.Callback]:
+    """Progress, and the user's own callbacks."""
+    bar = config["trainer"]["progress_bar"]
+    progress: list[pl.Callback] = [progress_display(config["trainer"]["log_every_n_steps"])] if bar else []
+    return progress + [instantiate(each, _convert_="all") for each in (config["callbacks"] or {}).values()]
+
+
+def build_trainer(trainer: Plain, callbacks: list[pl.Callback], loggers: Any, folder: Path, max_steps: int = -1) -> pl.Trainer:
+    """Lightning's Trainer; validation and checkpoints are counted in optimizer steps."""
+    if trainer["num_threads"]:
+        torch.set_num_threads(trainer["num_threads"])
+    every = trainer["val_every_n_steps"]
+    validates = every is not None and 0 < every <= max_steps
+    return pl.Trainer(
+        accelerator=trainer["accelerator"],
+        devices=trainer["devices"],
+        num_nodes=trainer["num_nodes"],
+        strategy=trainer["strategy"],
+        precision=trainer["precision"],
+        deterministic=trainer["deterministic"],
+        max_steps=max_steps,
+        val_check_interval=every if validates else None,
+        check_val_every_n_epoch=None if validates else 1,
+        limit_val_batches=None if validates or max_steps < 0 else 0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=trainer["log_every_n_steps"],
+        enable_progress_bar=any(isinstance(each, pl.callbacks.ProgressBar) for each in callbacks),
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        callbacks=callbacks,
+        logger=loggers,
+        default_root_dir=str(folder),
+        **trainer["options"],
+    )
+
+
+def prepare_network(network: nn.Module, trainer: Plain) -> None:
+    """Memory format and compilation, as the trainer's section says."""
+    if trainer["channels_last"]:
+        network.to(memory_format=torch.channels_last)
+    if trainer["compile"]:
+        network.compile()

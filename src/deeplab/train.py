@@ -1,0 +1,102 @@
+"""`deeplab train`: train a network, then score the chosen checkpoint before and after the CRF."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deeplab.config.launch import run
+from deeplab.errors import InputError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from deeplab.training.module import SegmentationModule
+
+log = logging.getLogger(__name__)
+
+
+def train(config: "DictConfig", folder: Path) -> None:
+    """Train and evaluate as `config` says; everything that is written lies in `folder`."""
+    from deeplab.config.build import build_data, build_module, build_network, check, initialise, prepare_network
+    from deeplab.config.preflight import to_plain
+    from deeplab.scoring import score
+    from deeplab.training.run_record import RunRecord
+    from deeplab.training.seeding import seed_everything
+
+    plain = to_plain(config)
+    check(plain)
+    with RunRecord(folder, name=plain["name"], seed=plain["seed"]) as record:
+        seed_everything(plain["seed"])
+        network = build_network(plain["model"], len(plain["data"]["class_names"]))
+        freeze_bn = initialise(network, plain)
+        prepare_network(network, plain["trainer"])
+        data = build_data(plain, network)
+        module = build_module(plain, network, freeze_bn)
+        best, last = _fit(plain, module, data, folder, record)
+        chosen = _chosen(plain["evaluate"], best, last)
+        if chosen is not None:
+            _load_network(module, chosen)
+            score(plain, module, data, data.val_split_name, folder)
+
+
+def _fit(plain: dict[str, Any], module: "SegmentationModule", data: Any, folder: Path, record: Any) -> tuple[Path | None, Path]:
+    """Train; return the best checkpoint (None without validation) and the last."""
+    from deeplab.config.build import build_callbacks, build_crf_evaluation, build_loggers, build_trainer
+    from deeplab.training.checkpoints import checkpoint_callbacks
+    from deeplab.training.module import LossNotFinite
+    from deeplab.training.seeding import RankSeed
+    from deeplab.training.throughput import Throughput, peak_memory
+
+    optim, settings = plain["optim"], plain["trainer"]
+    throughput = Throughput(optim["global_batch_size"])
+    best, last = checkpoint_callbacks(folder / "checkpoints", settings["checkpoint_every_n_steps"])
+    crf = build_crf_evaluation(plain["crf"], plain["data"]["class_names"])
+    callbacks = [RankSeed(plain["seed"]), throughput, *([crf] if crf else []), best, last, *build_callbacks(plain)]
+    trainer = build_trainer(settings, callbacks, build_loggers(plain, folder), folder, optim["max_steps"])
+    log.info(
+        "Training %s: %d steps of %d pictures in %s", plain["name"], optim["max_steps"], optim["global_batch_size"], folder
+    )
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=plain["resume"], weights_only=True)
+    except LossNotFinite as error:
+        raise InputError(_not_finite(error, folder)) from error
+    record.update(
+        images_per_second=throughput.images_per_second,
+        peak_memory=peak_memory(module.device),
+        steps=trainer.global_step,
+    )
+    return (Path(best.best_model_path) if best.best_model_path else None), last.path
+
+
+def _chosen(which: str, best: Path | None, last: Path) -> Path | None:
+    if which == "none":
+        return None
+    if which == "best" and best is None:
+        log.info("No validation was run, so there is no best checkpoint: the last one is scored")
+    return best if which == "best" and best is not None else last
+
+
+def _load_network(module: "SegmentationModule", path: Path) -> None:
+    import torch
+
+    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+
+
+def _not_finite(error: Any, folder: Path) -> str:
+    from deeplab.reporting.run_files import write_json
+
+    path = folder / "not_finite.json"
+    write_json(path, {"step": error.step, "ids": error.ids})
+    return (
+        f"The loss became NaN or infinite at step {error.step}; the pictures of that batch are listed in {path}. Look at "
+        "them, or lower optim.lr, or set optim.gradient_clip."
+    )
+
+
+def main() -> None:
+    """Entry point."""
+    run("train", train)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Progress on a terminal as a bar, in a log file as lines."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import RichProgressBar
+
+log = logging.getLogger(__name__)
+
+
+def progress_display(every_n_steps: int) -> pl.Callback:
+    """Rich's bar where a person is watching, else a line every `every_n_steps` optimizer steps (at most one in 10 s)."""
+    return RichProgressBar(leave=True) if sys.stdout.isatty() else ProgressLines(every_n_steps)
+
+
+class ProgressLines(pl.Callback):
+    """Logs step, loss, learning rate, images a second, and each validation's mIoU."""
+
+    def __init__(self, every_n_steps: int, seconds: float = 10.0) -> None:
+        self.every_n_steps = every_n_steps
+        self.seconds = seconds
+        self._last = 0.0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now, step = time.monotonic(), trainer.global_step
+        due = step % self.every_n_steps == 0 and now - self._last >= self.seconds
+        if trainer.is_global_zero and (due or step == trainer.max_steps):
+            self._last = now
+            shown = " ".join(f"{name} {float(value):.4g}" for name, value in trainer.progress_bar_metrics.items())
+            log.info("step %d/%d %s", step, trainer.max_steps, shown)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        if trainer.is_global_zero and "val/miou" in metrics:
+            crf = f", after the CRF {float(metrics['val/miou_crf']):.4f}" if "val/miou_crf" in metrics else ""
+            log.info("step %d: validation mIoU %.4f%s", trainer.global_step, float(metrics["val/miou"]), crf)

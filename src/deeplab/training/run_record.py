@@ -1,0 +1,67 @@
+"""`run.json`: what a run is doing or how it ended, and on what it ran."""
+
+import os
+import platform
+import socket
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from deeplab import __version__
+from deeplab.reporting.run_files import code_version, write_json
+
+
+class RunRecord:
+    """Keeps `run.json` in `folder` true: running, then finished, or failed with the reason.
+
+    Only rank 0 writes.  Use it as a context manager around the work; `update` adds what is learnt on the way.
+    """
+
+    def __init__(self, folder: Path, **facts: Any) -> None:
+        self.path = folder / "run.json"
+        self.is_writer = int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+        self.facts: dict[str, Any] = {
+            "state": "running",
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "command": sys.argv,
+            "version": __version__,
+            "commit": code_version(),
+            "host": socket.gethostname(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "device": device_name(),
+            "images_per_second": None,
+            "peak_memory": None,
+            **facts,
+        }
+        self._start = time.monotonic()
+
+    def update(self, **facts: Any) -> None:
+        """Add or change facts and write the file."""
+        self.facts.update(facts, seconds=round(time.monotonic() - self._start, 1))
+        if self.is_writer:
+            write_json(self.path, self.facts)
+
+    def __enter__(self) -> "RunRecord":
+        self.update()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.update(state="finished")
+        else:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self.update(state="failed", error=reason)
+
+
+def device_name() -> str:
+    """The GPU's name, or the processor with its number of cores that this process may use."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.processor() or platform.machine()} ({len(os.sched_getaffinity(0))} cores)"
