@@ -1,5 +1,6 @@
 """Softmax cross-entropy at the logits' resolution on subsampled labels (section 4, "Training")."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -1,0 +1,44 @@
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from deeplab.config.launch import quote_paths
+
+AWKWARD = [
+    "My Photos (1)",
+    "Müller/straße",
+    "epoch=3,miou=0.5.ckpt",
+    "a,b",
+    "it's",
+    'say "hi"',
+    "back\\slash",
+    "ends with \\",
+    "\\'mixed",
+    "[x]{y}",
+    "#hash",
+    "tab\there",
+    "~tilde:colon",
+    "100%",
+    "true",
+    "12",
+    " lead and trail ",
+]
+
+
+@pytest.mark.parametrize("path", AWKWARD)
+@pytest.mark.parametrize("key", ["checkpoint", "input", "data.root", "+data.root", "data.layout.root", "init.path"])
+def test_any_path_arrives_as_the_shell_passes_it(key: str, path: str) -> None:
+    [quoted] = quote_paths([f"{key}={path}"])
+    override = OverridesParser.create().parse_override(quoted)
+    assert override.value() == path
+    assert override.key_or_group == key.lstrip("+")
+
+
+@pytest.mark.parametrize(
+    "argument", ["checkpoint='quoted, already'", 'input="x"', "data.root=null", "optim.lr=1e-3", "-m", "data.root=${oc.env:VOC}"]
+)
+def test_what_needs_no_quotes_is_left_alone(argument: str) -> None:
+    assert quote_paths([argument]) == [argument]
+
+
+def test_a_sweep_over_paths_stays_a_sweep() -> None:
+    assert quote_paths(["-m", "checkpoint=a.ckpt,b.ckpt"]) == ["-m", "checkpoint=a.ckpt,b.ckpt"]
