@@ -1,0 +1,80 @@
+"""Which implementations of the mean field can run here, and which one `auto` takes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from deeplab.crf.kernels import FloatArray
+from deeplab.crf.problem import Problem
+
+log = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "native", "torch", "exact", "pydensecrf")
+
+
+class NumpyBackend(Protocol):
+    """Refines one picture that lies in numpy arrays."""
+
+    def __call__(self, problem: Problem) -> FloatArray:
+        """Return the marginals (K, H, W)."""
+
+
+def check(backend: str) -> None:
+    """Reject a backend that does not exist or cannot run here.
+
+    Raises:
+        ValueError: naming the backend and what would make it available.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend = {backend!r}: choose one of {', '.join(BACKENDS)}")
+    if backend != "auto" and (reason := missing(backend)):
+        raise ValueError(f"backend = {backend!r} is not available: {reason}, or choose backend='auto'")
+
+
+def missing(backend: str) -> str:
+    """Return what would make the backend available, or an empty string if it is."""
+    if backend == "native" and not _importable("deeplab.crf._native"):
+        return "install the package again where a C++ compiler is at hand"
+    if backend == "torch" and not _importable("torch"):
+        return "install torch"
+    if backend == "pydensecrf" and not _importable("pydensecrf"):
+        return "install the distribution pydensecrf2 (Python 3.11 or 3.12, C++ compiler)"
+    return ""
+
+
+def automatic() -> str:
+    """Return the fastest available backend for arrays on the CPU, and log it."""
+    for backend in ("native", "pydensecrf", "torch"):
+        if not missing(backend):
+            if backend != "native":
+                log.warning("dense CRF: backend %s, several times slower: %s", backend, missing("native"))
+            else:
+                log.info("dense CRF: backend native")
+            return backend
+    log.warning("dense CRF: backend exact, for tiny pictures only: %s", missing("native"))
+    return "exact"
+
+
+def numpy_backend(backend: str, num_threads: int | None) -> Callable[[Problem], FloatArray]:
+    """Return the function that refines one picture with this backend; num_threads None takes all cores."""
+    if backend == "native":
+        from deeplab.crf import native
+
+        return lambda problem: native.marginals(problem, num_threads)
+    if backend == "torch":
+        from deeplab.crf import torch_backend
+
+        return lambda problem: torch_backend.marginals(problem, num_threads)
+    module: Any = importlib.import_module(
+        "deeplab.crf." + {"exact": "exact", "pydensecrf": "pydensecrf_backend"}[backend]
+    )
+    function: NumpyBackend = module.marginals
+    return function
+
+
+def _importable(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
