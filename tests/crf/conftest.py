@@ -10,7 +10,7 @@ import pytest
 
 
 def make_picture(K: int, H: int, W: int, seed: int = 0) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Return (probs, image): smooth colour patches with some noise, and blurred, noisy class scores that follow them."""
+    """Return (probs, image): noisy class scores, and noisy colour patches that they roughly follow."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:H, 0:W]
     regions = ((x // 17 + 2 * (y // 13)) * 2654435761 % 97 % K).astype(np.int64)

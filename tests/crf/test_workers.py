@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deeplab.crf import CRFParams, DenseCRF
-from deeplab.crf.workers import CRFWorkerDied, CRFWorkers, default_num_workers
+from deeplab.crf.workers import CRFWorkerError, CRFWorkers, default_num_workers
 
 PARAMS = CRFParams(iterations=2)
 
@@ -44,9 +44,9 @@ def test_death_is_an_error_and_not_a_hang(picture: Any) -> None:
     with CRFWorkers(PARAMS, "exact", num_workers=1) as workers:
         workers.submit(probs, image).result(timeout=60)
         workers._workers[0]._process.kill()
-        with pytest.raises(CRFWorkerDied, match="signal 9"):
+        with pytest.raises(CRFWorkerError, match="signal 9"):
             workers.submit(probs, image).result(timeout=60)
-        with pytest.raises(CRFWorkerDied):
+        with pytest.raises(CRFWorkerError):
             workers.submit(probs, image)
 
 

@@ -6,21 +6,14 @@ import importlib
 import importlib.util
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from deeplab.crf.kernels import FloatArray
 from deeplab.crf.problem import Problem
 
 log = logging.getLogger(__name__)
 
-BACKENDS = ("auto", "native", "torch", "exact", "pydensecrf")
-
-
-class NumpyBackend(Protocol):
-    """Refines one picture that lies in numpy arrays."""
-
-    def __call__(self, problem: Problem) -> FloatArray:
-        """Return the marginals (K, H, W)."""
+BACKENDS = ("auto", "native", "exact", "pydensecrf")
 
 
 def check(backend: str) -> None:
@@ -39,8 +32,6 @@ def missing(backend: str) -> str:
     """Return what would make the backend available, or an empty string if it is."""
     if backend == "native" and not _importable("deeplab.crf._native"):
         return "install the package again where a C++ compiler is at hand"
-    if backend == "torch" and not _importable("torch"):
-        return "install torch"
     if backend == "pydensecrf" and not _importable("pydensecrf"):
         return "install the distribution pydensecrf2 (Python 3.11 or 3.12, C++ compiler)"
     return ""
@@ -48,7 +39,7 @@ def missing(backend: str) -> str:
 
 def automatic() -> str:
     """Return the fastest available backend for arrays on the CPU, and log it."""
-    for backend in ("native", "pydensecrf", "torch"):
+    for backend in ("native", "pydensecrf"):
         if not missing(backend):
             if backend != "native":
                 log.warning("dense CRF: backend %s, several times slower: %s", backend, missing("native"))
@@ -62,18 +53,15 @@ def automatic() -> str:
 def numpy_backend(backend: str, num_threads: int | None) -> Callable[[Problem], FloatArray]:
     """Return the function that refines one picture with this backend; num_threads None takes all cores."""
     if backend == "native":
-        from deeplab.crf import native
-
+        native: Any = importlib.import_module("deeplab.crf.native")
         return lambda problem: native.marginals(problem, num_threads)
-    if backend == "torch":
-        from deeplab.crf import torch_backend
+    if backend == "pydensecrf":
+        from deeplab.crf import pydensecrf_backend
 
-        return lambda problem: torch_backend.marginals(problem, num_threads)
-    module: Any = importlib.import_module(
-        "deeplab.crf." + {"exact": "exact", "pydensecrf": "pydensecrf_backend"}[backend]
-    )
-    function: NumpyBackend = module.marginals
-    return function
+        return pydensecrf_backend.marginals
+    from deeplab.crf import exact
+
+    return exact.marginals
 
 
 def _importable(name: str) -> bool:

@@ -17,9 +17,9 @@ from deeplab.crf.unary import check_scores
 class DenseCRF:
     """Mean field of the fully connected CRF (section 3.3, equations 2 and 3).
 
-    backend: "native" (C++), "torch", "exact" (brute force), "pydensecrf", or "auto", which takes the fastest there is.
+    backend: "native" (C++), "torch", "exact" (brute force), "pydensecrf", or "auto": the fastest here.
     num_threads: of the native and torch backends; None takes all cores that the process may use.
-    kernels: further kernels for every picture, beside the two of the parameters (give those a weight of 0 to go without).
+    kernels: further kernels for every picture, beside the two of the parameters (weight 0 removes those).
 
     Raises:
         ValueError: if the backend does not exist or is not installed.
@@ -52,7 +52,7 @@ class DenseCRF:
         Returns the marginals (K, H, W) float32: an array for an array, a tensor on the same device for a tensor.
 
         Raises:
-            ValueError: for shapes or types that do not fit, NaN or infinity in the scores, or probabilities beyond 0..1.
+            ValueError: for shapes or types that do not fit, NaN or infinity, or probabilities beyond 0..1.
         """
         all_kernels = tuple(k for k in (*self.params.kernels(), *self._kernels, *kernels) if k.weight > 0)
         problem = make_problem(probs, image, self.params, all_kernels, initial)

@@ -68,5 +68,6 @@ def marginals(problem: Problem) -> npt.NDArray[np.float32]:
 
 
 def _softmax(scores: Array64) -> Array64:
-    shifted: Array64 = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
+    normalised: Array64 = shifted / shifted.sum(axis=1, keepdims=True)
+    return normalised

@@ -49,7 +49,7 @@ class SpatialKernel:
 
 @dataclass(frozen=True)
 class BilateralKernel:
-    """exp(-|p_i - p_j|^2 / 2 xy_std^2 - |I_i - I_j|^2 / 2 rgb_std^2): pixels of one colour agree (equation 3, first term).
+    """exp(-|p_i - p_j|^2 / 2 xy_std^2 - |I_i - I_j|^2 / 2 rgb_std^2): equation 3, first term.
 
     xy_std in pixels, rgb_std in units of the 0..255 scale.
     """

@@ -23,7 +23,7 @@ class CRFParams:
     gaussian_weight, gaussian_xy_std (pixels): w2, sigma_gamma. A weight of 0 removes the kernel.
     normalization: "symmetric" divides by the root of the kernel's sum on both sides (pydensecrf), "after" by the sum on
         the receiving side only (the authors' binary).
-    unary: "probabilities" takes -log(clip(p, 1e-5, 1)), "logits" takes the negative scores unclipped, as the authors did.
+    unary: "probabilities" takes -log(clip(p, 1e-5, 1)), "logits" takes -score unclipped, as the authors did.
     compatibility: None is Potts; else a symmetric (K, K) matrix of penalties, which the weights multiply.
     tolerance: stop early once no marginal changes by more than this; 0 runs all iterations.
 

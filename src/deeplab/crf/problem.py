@@ -32,7 +32,7 @@ class Problem:
     @property
     def num_classes(self) -> int:
         """Number of labels K."""
-        return self.scores.shape[0]
+        return int(self.scores.shape[0])
 
 
 def to_numpy(array: Any, name: str) -> np.ndarray[Any, Any]:

@@ -29,7 +29,7 @@ def check_scores(scores: FloatArray, kind: str) -> None:
 
 
 def unary_energy(scores: FloatArray, kind: str) -> FloatArray:
-    """Return the energies: -log(clip(p, 1e-5, 1)) of probabilities, or -s of raw scores (REFERENCE of both: docs/crf.md)."""
+    """Return the energies: -log(clip(p, 1e-5, 1)) of probabilities, or -s of raw scores."""
     if kind == "logits":
         return -scores
     energy: FloatArray = -np.log(np.clip(scores, CLIP, np.float32(1)))

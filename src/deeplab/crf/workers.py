@@ -36,7 +36,7 @@ def default_num_workers() -> int:
     return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-class CRFWorkerDied(RuntimeError):
+class CRFWorkerError(RuntimeError):
     """A worker process ended without an answer, for example killed for want of memory."""
 
 
@@ -72,12 +72,12 @@ class CRFWorkers:
     def submit(self, probs: Any, image: Any) -> Future[LabelMap]:
         """Hand over probabilities (K, H, W) and the picture (H, W, 3) uint8; the future gives the label map (H, W).
 
-        Arrays or tensors; they must not change before the future is done. The label map is uint8, or int16 for more than
-        256 labels. Errors in the picture surface from the future, and a worker's death as CRFWorkerDied.
+        Arrays or tensors; they must not change before the future is done. The label map is uint8, or int16 for more
+        than 256 labels. Errors in the picture surface from the future, and a worker's death as CRFWorkerError.
 
         Raises:
             RuntimeError: after `close`.
-            CRFWorkerDied: if a worker died before.
+            CRFWorkerError: if a worker died before.
         """
         if self._closed:
             raise RuntimeError("these CRF workers are closed")
@@ -85,7 +85,7 @@ class CRFWorkers:
         task = _Task(to_numpy(probs, "probs"), to_numpy(image, "image"), future)
         while True:
             if self._failure is not None:
-                raise CRFWorkerDied(str(self._failure)) from self._failure
+                raise CRFWorkerError(str(self._failure)) from self._failure
             try:
                 self._tasks.put(task, timeout=0.2)
             except queue.Full:
@@ -119,11 +119,11 @@ class CRFWorkers:
             if not task.future.set_running_or_notify_cancel():
                 continue
             if self._failure is not None:
-                task.future.set_exception(CRFWorkerDied(str(self._failure)))
+                task.future.set_exception(CRFWorkerError(str(self._failure)))
                 continue
             try:
                 task.future.set_result(worker.refine(task.probs, task.image))
-            except CRFWorkerDied as death:
+            except CRFWorkerError as death:
                 self._failure = death
                 task.future.set_exception(death)
             except Exception as error:
@@ -210,11 +210,11 @@ class _Worker:
         except OSError as error:
             raise self._death() from error
 
-    def _death(self) -> CRFWorkerDied:
+    def _death(self) -> CRFWorkerError:
         code = self._process.wait()
         cause = (
             f"killed by signal {-code} (9 is what the system does when memory runs out)"
             if code < 0
             else f"status {code}"
         )
-        return CRFWorkerDied(f"a CRF worker process ended ({cause}): see its output above, or set crf.workers lower")
+        return CRFWorkerError(f"a CRF worker process ended ({cause}): see its output above, or set crf.workers lower")
