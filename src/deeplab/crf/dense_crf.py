@@ -1,0 +1,81 @@
+"""DenseCRF: class scores and the picture in, refined marginals out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from deeplab.crf import backends
+from deeplab.crf.kernels import FeatureKernel, FloatArray, Kernel
+from deeplab.crf.params import CRFParams
+from deeplab.crf.problem import Problem, make_problem
+from deeplab.crf.unary import check_scores
+
+
+class DenseCRF:
+    """Mean field of the fully connected CRF (section 3.3, equations 2 and 3).
+
+    backend: "native" (C++), "torch", "exact" (brute force), "pydensecrf", or "auto": the fastest here.
+    num_threads: of the native and torch backends; None takes all cores that the process may use.
+    kernels: further kernels for every picture, beside the two of the parameters (weight 0 removes those).
+
+    Raises:
+        ValueError: if the backend does not exist or is not installed.
+    """
+
+    def __init__(
+        self,
+        params: CRFParams | None = None,
+        backend: str = "auto",
+        num_threads: int | None = None,
+        kernels: Sequence[Kernel] = (),
+    ) -> None:
+        if num_threads is not None and num_threads < 1:
+            raise ValueError(f"num_threads = {num_threads}: expected 1 or more, or None for all cores")
+        backends.check(backend)
+        self.params = CRFParams() if params is None else params
+        self.backend = backends.automatic() if backend == "auto" else backend
+        self._run = backends.numpy_backend(self.backend, num_threads)
+        self._kernels = tuple(kernels)
+
+    def __call__(
+        self, probs: Any, image: Any = None, *, kernels: Sequence[FeatureKernel] = (), initial: Any = None
+    ) -> Any:
+        """Refine one picture.
+
+        probs: (K, H, W) floating point, probabilities or raw scores as `params.unary` says.
+        image: (H, W, 3) uint8 RGB, at the scores' size; None where no kernel is bilateral.
+        kernels: further kernels, on features of this picture.
+        initial: marginals (K, H, W) to start from, for example the previous frame's.
+        Returns the marginals (K, H, W) float32: an array for an array, a tensor on the same device for a tensor.
+
+        Raises:
+            ValueError: for shapes or types that do not fit, NaN or infinity, or probabilities beyond 0..1.
+        """
+        all_kernels = tuple(k for k in (*self.params.kernels(), *self._kernels, *kernels) if k.weight > 0)
+        problem = make_problem(probs, image, self.params, all_kernels, initial)
+        check_scores(problem.scores, self.params.unary)
+        return _like(self._refine(problem), probs)
+
+    def batch(self, probs: Sequence[Any], images: Sequence[Any]) -> list[Any]:
+        """Refine several pictures of any sizes, in order; arguments and results as for one.
+
+        Raises:
+            ValueError: if there are not as many images as score maps.
+        """
+        if len(probs) != len(images):
+            raise ValueError(f"{len(probs)} score maps but {len(images)} images: give one image a map")
+        return [self(scores, image) for scores, image in zip(probs, images, strict=True)]
+
+    def _refine(self, problem: Problem) -> FloatArray:
+        return self._run(problem)
+
+
+def _like(result: FloatArray, given: Any) -> Any:
+    if isinstance(given, np.ndarray):
+        return result
+    import torch
+
+    return torch.from_numpy(result).to(given.device)

@@ -1,0 +1,73 @@
+"""Brute force: every pair of pixels; the yardstick for small pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from deeplab.crf.kernels import Kernel, features
+from deeplab.crf.problem import Problem
+from deeplab.crf.unary import unary_energy
+
+MAX_PIXELS = 40_000  # the time grows with the square: about 10 s an iteration here
+_PAIRS_AT_ONCE = 1 << 24
+
+Array64 = npt.NDArray[np.float64]
+
+
+class _Dense:
+    """Applies one kernel, in blocks of rows, so that memory stays bounded."""
+
+    def __init__(self, kernel: Kernel, problem: Problem) -> None:
+        self.features = features(kernel, problem.shape, problem.image).T.astype(np.float64)
+        self.squares = (self.features**2).sum(axis=1)
+        ones = np.ones((self.features.shape[0], 1))
+        sums = self._product(ones)[:, 0]
+        symmetric = problem.params.normalization == "symmetric"
+        self.after = 1 / np.sqrt(sums) if symmetric else 1 / sums
+        self.before = self.after if symmetric else np.ones_like(sums)
+
+    def _product(self, values: Array64) -> Array64:
+        N = len(self.features)
+        out = np.empty_like(values)
+        step = max(1, _PAIRS_AT_ONCE // N)
+        for start in range(0, N, step):
+            rows = slice(start, start + step)
+            squares = self.squares[rows, None] + self.squares - 2 * self.features[rows] @ self.features.T
+            out[rows] = np.exp(-0.5 * np.maximum(squares, 0)) @ values
+        return out
+
+    def __call__(self, Q: Array64) -> Array64:
+        return self._product(Q * self.before[:, None]) * self.after[:, None]
+
+
+def marginals(problem: Problem) -> npt.NDArray[np.float32]:
+    """Return the marginals (K, H, W) of the exact mean field, computed in float64.
+
+    Raises:
+        ValueError: for more than MAX_PIXELS pixels.
+    """
+    K, (H, W) = problem.num_classes, problem.shape
+    if H * W > MAX_PIXELS:
+        raise ValueError(
+            f"a picture of {W} x {H} is too large for the exact backend (over {MAX_PIXELS} pixels): take another"
+        )
+    params = problem.params
+    unary = unary_energy(problem.scores, params.unary).reshape(K, -1).T.astype(np.float64)
+    Q = _softmax(-unary) if problem.initial is None else problem.initial.reshape(K, -1).T.astype(np.float64)
+    kernels = [(kernel.weight, _Dense(kernel, problem)) for kernel in problem.kernels]
+    penalties = None if params.compatibility is None else np.array(params.compatibility)
+    for _ in range(params.iterations):
+        messages = sum((weight * dense(Q) for weight, dense in kernels), np.zeros_like(Q))
+        new = _softmax(-unary + (messages if penalties is None else -messages @ penalties))
+        change = float(np.abs(new - Q).max())
+        Q = new
+        if change < params.tolerance:
+            break
+    return np.ascontiguousarray(Q.T.reshape(K, H, W), dtype=np.float32)
+
+
+def _softmax(scores: Array64) -> Array64:
+    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
+    normalised: Array64 = shifted / shifted.sum(axis=1, keepdims=True)
+    return normalised

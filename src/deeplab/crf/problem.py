@@ -1,0 +1,94 @@
+"""One picture, checked and brought into the form that every backend takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deeplab.crf.kernels import BilateralKernel, ByteArray, FloatArray, Kernel
+from deeplab.crf.params import CRFParams
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a backend refines: scores (K, H, W) float32, image (H, W, 3) uint8 or None, the kernels of non-zero weight.
+
+    initial: marginals (K, H, W) to start from instead of the unary's softmax, or None.
+    """
+
+    scores: FloatArray
+    image: ByteArray | None
+    kernels: tuple[Kernel, ...]
+    params: CRFParams
+    initial: FloatArray | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.scores.shape[1], self.scores.shape[2]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of labels K."""
+        return int(self.scores.shape[0])
+
+
+def to_numpy(array: Any, name: str) -> np.ndarray[Any, Any]:
+    """Return a numpy view (or a copy from another device) of a numpy array or a tensor.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if isinstance(array, np.ndarray):
+        return array
+    if hasattr(array, "detach"):
+        result: np.ndarray[Any, Any] = array.detach().cpu().numpy()
+        return result
+    raise ValueError(f"{name} is a {type(array).__name__}: expected a numpy array or a tensor")
+
+
+def make_problem(
+    scores: Any, image: Any, params: CRFParams, kernels: tuple[Kernel, ...], initial: Any = None
+) -> Problem:
+    """Check shapes and types of one picture.
+
+    Raises:
+        ValueError: for scores that are not (K, H, W) floats, an image that is not (H, W, 3) uint8 of the same size, a
+            compatibility matrix for another number of labels, or initial marginals of another shape.
+    """
+    checked = _scores(to_numpy(scores, "scores"))
+    K, H, W = checked.shape
+    if params.compatibility is not None and len(params.compatibility) != K:
+        raise ValueError(
+            f"compatibility for {len(params.compatibility)} labels, but the scores hold {K}: give a {K} x {K} one"
+        )
+    picture = None if image is None else _image(to_numpy(image, "image"), (H, W))
+    if picture is None and any(isinstance(kernel, BilateralKernel) for kernel in kernels):
+        raise ValueError("a bilateral kernel needs the image: pass it, or set bilateral_weight to 0")
+    start = None
+    if initial is not None:
+        start = _scores(to_numpy(initial, "initial"))
+        if start.shape != checked.shape or not np.isfinite(start).all():
+            raise ValueError(
+                f"initial of shape {start.shape}: expected finite marginals of the scores' shape {checked.shape}"
+            )
+    return Problem(checked, picture, kernels, params, start)
+
+
+def _scores(array: np.ndarray[Any, Any]) -> FloatArray:
+    if array.ndim != 3 or 0 in array.shape:
+        raise ValueError(f"scores of shape {array.shape}: expected (labels, height, width), none of them 0")
+    if array.dtype.kind != "f":
+        raise ValueError(f"scores of type {array.dtype}: expected floating point")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _image(array: np.ndarray[Any, Any], shape: tuple[int, int]) -> ByteArray:
+    if array.shape != (*shape, 3):
+        raise ValueError(f"image of shape {array.shape}: expected {(*shape, 3)}, as high and wide as the scores")
+    if array.dtype != np.uint8:
+        raise ValueError(f"image of type {array.dtype}: expected uint8, 0..255, before any mean is subtracted")
+    return np.ascontiguousarray(array)

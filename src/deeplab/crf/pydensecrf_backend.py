@@ -1,0 +1,62 @@
+"""The field's reference implementation (distribution pydensecrf2), kept for comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deeplab.crf.kernels import BilateralKernel, Kernel, SpatialKernel, features
+from deeplab.crf.problem import Problem
+from deeplab.crf.unary import unary_energy
+
+
+def marginals(problem: Problem) -> npt.NDArray[np.float32]:
+    """Return the marginals (K, H, W) as pydensecrf computes them, on one thread."""
+    import pydensecrf.densecrf as dcrf
+
+    K, (H, W) = problem.num_classes, problem.shape
+    params = problem.params
+    crf = dcrf.DenseCRF2D(W, H, K)
+    crf.setUnaryEnergy(_writable(unary_energy(problem.scores, params.unary).reshape(K, -1)))
+    modes = {"symmetric": dcrf.NORMALIZE_SYMMETRIC, "after": dcrf.NORMALIZE_AFTER}
+    for kernel in problem.kernels:
+        _add(crf, kernel, problem, {"normalization": modes[params.normalization]})
+    if problem.initial is None and params.tolerance == 0:
+        Q = crf.inference(params.iterations)
+        return np.array(Q, dtype=np.float32).reshape(K, H, W)
+    return _stepwise(crf, problem)
+
+
+def _add(crf: Any, kernel: Kernel, problem: Problem, options: dict[str, Any]) -> None:
+    penalties = problem.params.compatibility
+    compat: Any = kernel.weight if penalties is None else kernel.weight * np.array(penalties, dtype=np.float32)
+    if isinstance(kernel, SpatialKernel):
+        crf.addPairwiseGaussian(sxy=kernel.xy_std, compat=compat, **options)
+    elif isinstance(kernel, BilateralKernel):
+        image = _writable(problem.image)
+        crf.addPairwiseBilateral(sxy=kernel.xy_std, srgb=kernel.rgb_std, rgbim=image, compat=compat, **options)
+    else:
+        crf.addPairwiseEnergy(features(kernel, problem.shape, problem.image), compat=compat, **options)
+
+
+def _stepwise(crf: Any, problem: Problem) -> npt.NDArray[np.float32]:
+    K, (H, W) = problem.num_classes, problem.shape
+    Q, scratch, more = crf.startInference()
+    view = np.asarray(Q)
+    if problem.initial is not None:
+        view[:] = problem.initial.reshape(K, -1)
+    for _ in range(problem.params.iterations):
+        before = view.copy()
+        crf.stepInference(Q, scratch, more)
+        if np.abs(np.asarray(Q) - before).max() < problem.params.tolerance:
+            break
+    return np.array(Q, dtype=np.float32).reshape(K, H, W)
+
+
+def _writable(array: Any) -> Any:
+    # pydensecrf refuses read-only arrays and arrays that are not C-contiguous.
+    if array.flags.writeable and array.flags.c_contiguous:
+        return array
+    return np.array(array, order="C")

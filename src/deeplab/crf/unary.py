@@ -1,0 +1,43 @@
+"""From class scores to the unary energies theta_i of equation 2, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deeplab.crf.kernels import FloatArray
+
+CLIP = np.float32(1e-5)  # pydensecrf's: no label costs more than 11.5
+
+
+def check_scores(scores: FloatArray, kind: str) -> None:
+    """Reject scores that hold NaN or infinity, and probabilities outside 0..1.
+
+    Raises:
+        ValueError: naming one such value and where it is.
+    """
+    finite = np.isfinite(scores)
+    if not finite.all():
+        k, y, x = (int(i[0]) for i in np.nonzero(~finite))
+        raise ValueError(
+            f"scores hold {scores[k, y, x]} at label {k}, row {y}, column {x}: the CRF needs finite values"
+        )
+    if kind == "probabilities" and (scores.min() < -0.01 or scores.max() > 1.01):
+        raise ValueError(
+            f"probabilities from {scores.min():.4g} to {scores.max():.4g}: expected 0..1; "
+            "pass a softmax's output, or set unary='logits' for raw scores"
+        )
+
+
+def unary_energy(scores: FloatArray, kind: str) -> FloatArray:
+    """Return the energies: -log(clip(p, 1e-5, 1)) of probabilities, or -s of raw scores."""
+    if kind == "logits":
+        return -scores
+    energy: FloatArray = -np.log(np.clip(scores, CLIP, np.float32(1)))
+    return energy
+
+
+def softmax(energy: FloatArray) -> FloatArray:
+    """Return exp(-energy), normalised over axis 0."""
+    shifted = np.exp(energy.min(axis=0) - energy)
+    result: FloatArray = shifted / shifted.sum(axis=0)
+    return result

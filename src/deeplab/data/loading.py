@@ -1,0 +1,164 @@
+"""Datasets and loaders: what runs in the worker processes, which import neither Lightning nor Hydra."""
+
+from collections.abc import Callable, Iterator, Sized
+from typing import Any, cast
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from deeplab.data.labels import LabelRule
+from deeplab.data.samples import PictureSet
+from deeplab.data.sampling import EvaluationSampler, TrainingSampler
+from deeplab.data.transforms import TrainTransform
+from deeplab.errors import InputError
+
+Batch = dict[str, Any]
+
+
+class TrainingPictures(Dataset[Batch]):
+    """Augmented training samples, asked for by (epoch, picture).
+
+    A sample: `id`, `image` float32 (3, crop, crop) RGB 0..255, `label` int64 (crop, crop) with 255 = void.
+    """
+
+    def __init__(self, pictures: PictureSet, rule: LabelRule, transform: TrainTransform) -> None:
+        self._pictures = pictures
+        self._rule = rule
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        epoch, index = key
+        sample = self._pictures[index]
+        label = self._rule(sample["label"], self._pictures.label_source(index))
+        changed = self._transform(sample["image"], label, epoch, index)
+        # Contiguous, or batches would be channels-last without workers and contiguous with them.
+        image = torch.from_numpy(changed.image).permute(2, 0, 1).contiguous()
+        return {"id": sample["id"], "image": image, "label": torch.from_numpy(changed.label).long()}
+
+
+class EvaluationPictures(Dataset[Batch]):
+    """Whole pictures as they are: `id`, `image` uint8 (H, W, 3) RGB, `label` uint8 (H, W) with 255 = void."""
+
+    def __init__(self, pictures: PictureSet, rule: LabelRule) -> None:
+        self._pictures = pictures
+        self._rule = rule
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> Batch:
+        sample = self._pictures[index]
+        label = self._rule(sample["label"], self._pictures.label_source(index))
+        return {"id": sample["id"], "image": torch.from_numpy(sample["image"]), "label": torch.from_numpy(label)}
+
+
+class PictureLoader(DataLoader[Batch]):
+    """A DataLoader whose workers are spawned, and which raises a worker's InputError with its own sentence.
+
+    Fork would copy the threads' locks of torch and hang; torch's own re-raising wraps the message in a traceback.
+    """
+
+    def __init__(self, dataset: Dataset[Batch], num_workers: int, **options: Any) -> None:
+        super().__init__(
+            _Reporting(dataset),
+            num_workers=num_workers,
+            multiprocessing_context="spawn" if num_workers else None,
+            persistent_workers=num_workers > 0,
+            worker_init_fn=_single_threaded if num_workers else None,
+            pin_memory=torch.cuda.is_available(),
+            # Its own generator, so that starting an epoch takes no number from the stream that dropout uses.
+            generator=torch.Generator().manual_seed(0),
+            **options,
+        )
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+
+
+class TrainingLoader(PictureLoader):
+    """Batches of one rank, resumable in mid-epoch: Lightning stores `state_dict` in the checkpoint.
+
+    A batch: `id` list of str, `image` float32 (B, 3, crop, crop), `label` int64 (B, crop, crop). The state is the epoch
+    and the number of global batches handed out, so that it holds for every rank and may be saved after any optimizer
+    step; what is handed out of an unfinished global batch is handed out again.
+
+    Lightning loads it only if the loader was not made before the checkpoint was read, so nothing may ask for
+    `trainer.estimated_stepping_batches` on the way (Lightning issue 20550).
+    """
+
+    def __init__(self, dataset: Dataset[Batch], sampler: TrainingSampler, per_device: int, num_workers: int) -> None:
+        super().__init__(
+            dataset,
+            num_workers,
+            sampler=sampler,
+            batch_size=per_device,
+            drop_last=True,
+            collate_fn=_collate,
+        )
+        self._order = sampler
+        self._handed_out = 0
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        # A generator: the epoch is fixed when the first batch is asked for, after Lightning's set_epoch.
+        self._handed_out = self._order.start_batch * self._order.accumulate
+        for batch in super().__iter__():
+            self._handed_out += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the position in the training data: epoch, and global batches done in it."""
+        return {"epoch": self._order.epoch, "global_batch": self._handed_out // self._order.accumulate}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next pass go on from a position."""
+        self._order.set_epoch(state["epoch"])
+        self._order.start_batch = state["global_batch"]
+
+
+def evaluation_loader(
+    pictures: PictureSet, rule: LabelRule, num_workers: int, ranks: int = 1, rank: int = 0
+) -> PictureLoader:
+    """Return a loader of one rank's share of whole pictures, one at a time and not batched."""
+    sampler = EvaluationSampler(len(pictures), ranks, rank)
+    return PictureLoader(
+        EvaluationPictures(pictures, rule), num_workers, sampler=sampler, batch_size=None, collate_fn=_unchanged
+    )
+
+
+class _Reporting(Dataset[Any]):
+    """Hands over an InputError as a value, which keeps its type and its message on the way out of a worker."""
+
+    def __init__(self, dataset: Dataset[Batch]) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(cast("Sized", self._dataset))
+
+    def __getitem__(self, key: Any) -> Batch | InputError:
+        try:
+            return self._dataset[key]
+        except InputError as error:
+            return error
+
+
+def _collate(samples: list[Batch | InputError]) -> Batch | InputError:
+    for sample in samples:
+        if isinstance(sample, InputError):
+            return sample
+    return cast("Callable[[Any], Batch]", default_collate)(samples)
+
+
+def _unchanged(sample: Batch | InputError) -> Batch | InputError:
+    return sample
+
+
+def _single_threaded(_: int) -> None:
+    # Each worker would otherwise start a pool of OpenCV threads, which fight for the same cores.
+    cv2.setNumThreads(0)

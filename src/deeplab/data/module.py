@@ -1,0 +1,152 @@
+"""The DataModule: one data set's loaders for training, validation and test."""
+
+from collections.abc import Mapping, Sequence
+
+import pytorch_lightning as pl
+
+from deeplab.data.labels import VOID, LabelRule
+from deeplab.data.lists import HELD_OUT, hold_out
+from deeplab.data.loading import PictureLoader, TrainingLoader, TrainingPictures, evaluation_loader
+from deeplab.data.palette import class_palette
+from deeplab.data.samples import Layout, PictureSet, Selection
+from deeplab.data.sampling import TrainingSampler
+from deeplab.data.transforms import TrainTransform
+from deeplab.errors import InputError
+
+# One picture at a time is decoded faster than any network scores it.
+_EVALUATION_WORKERS = 2
+
+
+class SegmentationData(pl.LightningDataModule):
+    """Loaders over a layout's splits; the keywords are the keys of `conf/data/*.yaml`.
+
+    - training: `train_split` without `hold_out` pictures, chosen by `hold_out_seed` alone; batches as TrainingLoader
+      gives them, in an order and with augmentations that depend on `seed`, the epoch and the picture only;
+    - validation: the first `val_limit` pictures (all if None) of `val_split`, whole, one at a time, each on one rank;
+    - test: all pictures of `test_split`, `val_split` unless it is set.
+    A split named `held_out` is what was held out of training.
+
+    `accumulate` is the number of micro-batches of an optimizer step, the trainer's accumulate_grad_batches if None.
+    The samplers know the ranks, so the trainer must have use_distributed_sampler=False.
+
+    Raises InputError for values that cannot be, and, when a split is opened, for files that are missing.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        num_classes: int,
+        class_names: Sequence[str],
+        pad_rgb: Sequence[float],
+        seed: int,
+        crop_size: int,
+        scales: Sequence[float] | Mapping[str, float] = (1.0,),
+        mirror: bool = True,
+        color_jitter: Mapping[str, float] | None = None,
+        batch_size_per_device: int = 1,
+        num_workers: int = 0,
+        train_split: str = "train",
+        val_split: str = "val",
+        val_limit: int | None = None,
+        hold_out: int = 0,
+        hold_out_seed: int = 0,
+        ignore_label: int = VOID,
+        label_map: Mapping[int, int] | None = None,
+        palette: str | Sequence[Sequence[int]] = "voc",
+        accumulate: int | None = None,
+        name: str = "",
+        root: str | None = None,
+    ) -> None:
+        super().__init__()
+        # With fewer pictures than ranks a rank evaluates nothing.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+        _check_counts(num_classes, class_names, num_workers, val_limit)
+        self.name = name
+        self.root = root
+        self.num_classes = num_classes
+        self.class_names = list(class_names)
+        self.palette = class_palette(palette, num_classes)
+        self.test_split: str | None = None
+        self._layout = layout
+        self._rule = LabelRule(num_classes, label_map, ignore_label)
+        self._transform = TrainTransform(crop_size, scales, mirror, pad_rgb, seed, color_jitter)
+        self._seed = seed
+        self._batch_size_per_device = batch_size_per_device
+        self._num_workers = num_workers
+        self._train_split = train_split
+        self._val_split = val_split
+        self._val_limit = val_limit
+        self._hold_out = hold_out
+        self._hold_out_seed = hold_out_seed
+        self._accumulate = accumulate
+        self._train: PictureSet | None = None
+        self._val: PictureSet | None = None
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self._train is None:
+            self._train = self.training_pictures()
+            self._rule.check_set(self._train)
+        if stage in ("fit", "validate") and self._val is None:
+            self._val = self.pictures(self._val_split)
+            self._rule.check_set(self._val)
+
+    def pictures(self, split: str) -> PictureSet:
+        """Open all pictures of a split, of which `held_out` is one."""
+        if split != HELD_OUT:
+            return self._layout.split(split)
+        if not self._hold_out:
+            raise InputError("split held_out: nothing is held out of training; set data.hold_out to a number.")
+        return self._share_of_train(held_out=True)
+
+    def training_pictures(self) -> PictureSet:
+        """Open the pictures that training sees."""
+        return self._share_of_train(held_out=False) if self._hold_out else self._layout.split(self._train_split)
+
+    def train_dataloader(self) -> TrainingLoader:
+        if self._train is None:
+            self.setup("fit")
+        assert self._train is not None
+        ranks, rank = self._ranks()
+        accumulate = self._accumulate
+        if accumulate is None:
+            accumulate = self.trainer.accumulate_grad_batches if self.trainer else 1
+        sampler = TrainingSampler(
+            len(self._train), self._batch_size_per_device, self._seed, accumulate, ranks=ranks, rank=rank
+        )
+        dataset = TrainingPictures(self._train, self._rule, self._transform)
+        return TrainingLoader(dataset, sampler, self._batch_size_per_device, self._num_workers)
+
+    def val_dataloader(self) -> PictureLoader:
+        if self._val is None:
+            self.setup("validate")
+        assert self._val is not None
+        pictures = self._val
+        if self._val_limit is not None and self._val_limit < len(pictures):
+            pictures = Selection(pictures, range(self._val_limit))
+        return self._evaluation_loader(pictures)
+
+    def test_dataloader(self, split: str | None = None) -> PictureLoader:
+        pictures = self.pictures(split or self.test_split or self._val_split)
+        self._rule.check_set(pictures)
+        return self._evaluation_loader(pictures)
+
+    def _share_of_train(self, held_out: bool) -> PictureSet:
+        pictures = self._layout.split(self._train_split)
+        held = set(hold_out(pictures.ids, self._hold_out, self._hold_out_seed))
+        return Selection(pictures, [i for i, name in enumerate(pictures.ids) if (name in held) == held_out])
+
+    def _evaluation_loader(self, pictures: PictureSet) -> PictureLoader:
+        ranks, rank = self._ranks()
+        return evaluation_loader(pictures, self._rule, min(self._num_workers, _EVALUATION_WORKERS), ranks, rank)
+
+    def _ranks(self) -> tuple[int, int]:
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+
+def _check_counts(num_classes: int, class_names: Sequence[str], num_workers: int, val_limit: int | None) -> None:
+    if len(class_names) != num_classes or len(set(class_names)) != num_classes:
+        raise InputError(f"data.class_names has {len(set(class_names))} different names for {num_classes} classes.")
+    if num_workers < 0:
+        raise InputError(f"data.num_workers={num_workers}: it must be 0 (no worker process) or more.")
+    if val_limit is not None and val_limit < 1:
+        raise InputError(f"data.val_limit={val_limit}: it must be at least 1, or null for all pictures.")

@@ -1,0 +1,84 @@
+"""Decode pictures to RGB and masks to label indices; every file that cannot be used is named in one sentence."""
+
+import io
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from deeplab.errors import InputError
+
+UInt8Array = npt.NDArray[np.uint8]
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+_PILLOW_DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+
+
+def read_picture(path: Path | str) -> UInt8Array:
+    """Read a picture as it is meant to be seen: EXIF rotation applied, any colour mode turned into 8-bit RGB.
+
+    Grayscale, CMYK, palette and 16-bit pictures are converted; an alpha channel is dropped, not blended.
+
+    Returns uint8 (H, W, 3) in RGB order. Raises InputError for a file that is missing, empty, truncated, or no
+    picture.
+    """
+    data = _read_bytes(path)
+    try:
+        # OpenCV 5 answers None for a JPEG that breaks off, where OpenCV 4 filled the rest with grey.
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    except cv2.error as error:
+        raise InputError(f"{path}: this picture cannot be decoded ({error.err}); replace the file.") from error
+    if picture is None:
+        raise InputError(f"{path}: this is no picture that can be read, or it breaks off; replace the file.")
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def read_mask(path: Path | str) -> UInt8Array:
+    """Read a mask as label indices: the palette index or the grey value of each pixel, never a colour.
+
+    Pillow reads it, because OpenCV expands palettes to colours. A 1-bit mask gives labels 0 and 1.
+
+    Returns uint8 (H, W). Raises InputError for a file that is missing, empty, truncated, or no image, and for colour
+    masks, masks of more than 8 bits and JPEG masks, whose compression changes labels.
+    """
+    data = _read_bytes(path)
+    try:
+        with Image.open(io.BytesIO(data.tobytes())) as image:
+            _check_mask_mode(image, path)
+            image.load()
+            # Labelling tools copy a photo's metadata, so a mask is turned as its picture is.
+            upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
+            return np.array(upright, dtype=np.uint8)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: this mask has too many pixels; cut it into parts ({error}).") from error
+    except InputError:
+        raise
+    except _PILLOW_DECODING_ERRORS as error:
+        raise InputError(f"{path}: this is no mask that can be read, or it breaks off; replace the file.") from error
+
+
+def _check_mask_mode(image: Image.Image, path: Path | str) -> None:
+    remedy = "save masks as 8-bit grey or palette PNG whose values are the labels"
+    if image.format == "JPEG":
+        raise InputError(f"{path}: the mask is a JPEG, whose compression changes labels; {remedy}.")
+    if image.mode.startswith("I") or image.mode == "F":
+        raise InputError(f"{path}: the mask has more than 8 bits a pixel (mode {image.mode}); {remedy}.")
+    if image.mode not in ("1", "L", "P"):
+        raise InputError(f"{path}: the mask holds colours (mode {image.mode}), not labels; {remedy}.")
+
+
+def _read_bytes(path: Path | str) -> UInt8Array:
+    try:
+        # Decoding from memory, since cv2.imread mistakes the encoding of file names on some systems.
+        data = np.fromfile(path, dtype=np.uint8)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: there is no such file; check data.root and the lists.") from error
+    except OSError as error:
+        raise InputError(f"{path}: the file cannot be read ({error.strerror}); check its permissions.") from error
+    if data.size == 0:
+        raise InputError(f"{path}: the file is empty; replace it.")
+    return data

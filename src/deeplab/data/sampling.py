@@ -1,0 +1,91 @@
+"""The order of the pictures: a function of the seed and the epoch, whatever the ranks, workers and accumulation."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Sampler
+
+from deeplab.errors import InputError
+
+# Told apart from the stream that augments the pictures (transforms.py).
+_ORDER_STREAM = 1
+
+
+class TrainingSampler(Sampler[tuple[int, int]]):
+    """Yields (epoch, picture) pairs of one rank, so that global batch b is the same for any split over ranks.
+
+    A global batch has G = per_device * accumulate * ranks pictures: number b of an epoch is the permutation's
+    [b*G, (b+1)*G). It is cut into slices of `per_device` consecutive pictures; micro-batch m of rank r is slice
+    m * ranks + r. So consecutive pictures, the groups over which a loss is averaged, are in one micro-batch where they
+    fit in, and otherwise with the ranks that work at the same time.
+
+    What is left of the permutation after the last whole global batch waits for another epoch; a set of fewer than G
+    pictures is gone through repeatedly, each time in a new order, until one global batch is full.
+
+    `set_epoch` starts another epoch at its beginning; `start_batch` lets the next pass begin at that global batch.
+    """
+
+    def __init__(
+        self, num_pictures: int, per_device: int, seed: int, accumulate: int = 1, ranks: int = 1, rank: int = 0
+    ) -> None:
+        if num_pictures < 1:
+            raise InputError("data.train_split has no picture to train on; choose another split.")
+        if per_device < 1:
+            raise InputError(f"data.batch_size_per_device={per_device}: it must be at least 1.")
+        assert accumulate >= 1 and 0 <= rank < ranks
+        self.epoch = 0
+        self.start_batch = 0
+        self.accumulate = accumulate
+        self.global_batch_size = per_device * accumulate * ranks
+        self.batches_per_epoch = max(1, num_pictures // self.global_batch_size)
+        self._num_pictures = num_pictures
+        self._per_device = per_device
+        self._seed = seed
+        self._ranks = ranks
+        self._rank = rank
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the beginning of an epoch; to name the epoch that is under way changes nothing."""
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self.start_batch = 0
+
+    def order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Return the pictures of an epoch over all ranks (batches_per_epoch * global_batch_size,)."""
+        needed = self.batches_per_epoch * self.global_batch_size
+        rounds = -(-needed // self._num_pictures)
+        shuffles = [
+            np.random.default_rng([_ORDER_STREAM, self._seed, epoch, number]).permutation(self._num_pictures)
+            for number in range(rounds)
+        ]
+        return np.concatenate(shuffles)[:needed]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch, start = self.epoch, self.start_batch
+        self.start_batch = 0
+        slices = self.order(epoch).reshape(self.batches_per_epoch, self.accumulate, self._ranks, self._per_device)
+        for picture in slices[start:, :, self._rank].ravel().tolist():
+            yield epoch, picture
+
+    def __len__(self) -> int:
+        """Return the number of pictures of one rank in a whole epoch."""
+        return self.batches_per_epoch * self.accumulate * self._per_device
+
+
+class EvaluationSampler(Sampler[int]):
+    """Yields each picture exactly once over all ranks: rank r takes pictures r, r + ranks, ...; no padding.
+
+    Dealt out in turn, for lists are sorted, by city or by year, and neighbours are alike in size: no rank gets all the
+    large ones. A rank may get none.
+    """
+
+    def __init__(self, num_pictures: int, ranks: int = 1, rank: int = 0) -> None:
+        assert 0 <= rank < ranks
+        self._pictures = range(rank, num_pictures, ranks)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._pictures)
+
+    def __len__(self) -> int:
+        return len(self._pictures)

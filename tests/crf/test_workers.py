@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deeplab.crf import CRFParams, DenseCRF
+from deeplab.crf.workers import CRFWorkerError, CRFWorkers, default_num_workers
+
+PARAMS = CRFParams(iterations=2)
+
+
+def test_label_maps_come_by_future(picture: Any) -> None:
+    pictures = [picture(4, 20 + i, 30, seed=i) for i in range(5)]
+    with CRFWorkers(PARAMS, "exact", num_workers=2) as workers:
+        futures = [workers.submit(*one) for one in pictures]
+        labels = [future.result(timeout=60) for future in futures]
+    for (probs, image), label in zip(pictures, labels, strict=True):
+        assert label.dtype == np.uint8
+        np.testing.assert_array_equal(label, DenseCRF(PARAMS, "exact")(probs, image).argmax(axis=0))
+
+
+def test_many_labels_need_int16(picture: Any) -> None:
+    probs, image = picture(300, 4, 5)
+    with CRFWorkers(PARAMS, "exact", num_workers=1) as workers:
+        assert workers.submit(probs, image).result(timeout=60).dtype == np.int16
+
+
+def test_error_belongs_to_its_picture(picture: Any) -> None:
+    probs, image = picture(4, 20, 30)
+    with CRFWorkers(PARAMS, "exact", num_workers=1) as workers:
+        bad = workers.submit(probs * np.nan, image)
+        good = workers.submit(probs, image)
+        with pytest.raises(ValueError, match="nan"):
+            bad.result(timeout=60)
+        assert good.result(timeout=60).shape == (20, 30)
+
+
+def test_death_is_an_error_and_not_a_hang(picture: Any) -> None:
+    probs, image = picture(4, 20, 30)
+    with CRFWorkers(PARAMS, "exact", num_workers=1) as workers:
+        workers.submit(probs, image).result(timeout=60)
+        workers._workers[0]._process.kill()
+        with pytest.raises(CRFWorkerError, match="signal 9"):
+            workers.submit(probs, image).result(timeout=60)
+        with pytest.raises(CRFWorkerError):
+            workers.submit(probs, image)
+
+
+def test_submit_blocks_while_two_pictures_a_worker_wait(picture: Any) -> None:
+    probs, image = picture(4, 60, 100)  # brute force takes about half a second
+    with CRFWorkers(CRFParams(iterations=1), "exact", num_workers=1) as workers:
+        futures, started = [], time.monotonic()
+        for _ in range(5):
+            futures.append(workers.submit(probs, image))
+            assert sum(not future.done() for future in futures) <= 3
+        assert futures[1].done()
+        assert time.monotonic() > started
+        assert all(future.result(timeout=60) is not None for future in futures)
+
+
+def test_exception_in_the_block_cancels(picture: Any) -> None:
+    probs, image = picture(4, 60, 100)
+    started = time.monotonic()
+    with pytest.raises(KeyError), CRFWorkers(CRFParams(iterations=500), "exact", num_workers=1) as workers:
+        futures = [workers.submit(probs, image) for _ in range(2)]
+        raise KeyError("stop")
+    assert time.monotonic() - started < 20
+    assert all(future.cancelled() or future.exception() is not None for future in futures)
+
+
+def test_closed_pool_refuses(picture: Any) -> None:
+    workers = CRFWorkers(PARAMS, "exact", num_workers=1)
+    workers.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        workers.submit(*picture(4, 20, 30))
+
+
+def test_workers_without_torch(picture: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A torch that cannot be imported stands before the real one on the worker's path.
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with CRFWorkers(PARAMS, "exact", num_workers=1) as workers:
+        assert workers.submit(*picture(4, 20, 30)).result(timeout=60).shape == (20, 30)
+
+
+def test_cores_are_divided_by_local_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert default_num_workers() == 2
+
+
+def test_unavailable_backend_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="backend = 'gpu'"):
+        CRFWorkers(PARAMS, "gpu", num_workers=1)
