@@ -29,7 +29,7 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
         prepare_network(network, own["trainer"])
         data = build_data(plain, network)
         module = build_module(plain, network, freeze_bn=True)
-        score(plain, module, data, own["split"] or data.val_split_name, target)
+        score(plain, module, data, own["split"] or plain["data"]["val_split"], target)
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from deeplab.config.build import build_crf_evaluation, build_trainer
 from deeplab.data.module import SegmentationData
-from deeplab.data.palette import palette_colours
 from deeplab.reporting.run_files import metrics_document, write_json, write_per_picture
 from deeplab.reporting.tables import print_results
 from deeplab.training.evaluation import EvaluationFiles
@@ -23,7 +22,7 @@ def score(config: Plain, module: SegmentationModule, data: SegmentationData, spl
     files = EvaluationFiles(
         folder,
         names,
-        palette_colours(config["data"]["palette"]),
+        data.palette,
         with_crf=config["crf"]["backend"] != "none",
         save_predictions=config["save_predictions"],
         num_pictures=config["num_pictures"],
@@ -31,7 +30,7 @@ def score(config: Plain, module: SegmentationModule, data: SegmentationData, spl
     crf = build_crf_evaluation(config["crf"], names, on_refined=files.add_refined)
     callbacks = [files] if crf is None else [files, crf]
     trainer = build_trainer(config["trainer"], callbacks, loggers=False, folder=folder)
-    trainer.test(module, dataloaders=data.evaluation_loader(split), verbose=False)
+    trainer.test(module, dataloaders=data.test_dataloader(split), verbose=False)
     skipped = 0 if crf is None else crf.num_skipped
     document = metrics_document(files, names, config, split=split, num_crf_skipped=skipped)
     if trainer.is_global_zero:

@@ -36,7 +36,7 @@ def train(config: "DictConfig", folder: Path) -> None:
         chosen = _chosen(plain["evaluate"], best, last)
         if chosen is not None:
             _load_network(module, chosen)
-            score(plain, module, data, data.val_split_name, folder)
+            score(plain, module, data, plain["data"]["val_split"], folder)
 
 
 def _fit(plain: dict[str, Any], module: "SegmentationModule", data: Any, folder: Path, record: Any) -> tuple[Path | None, Path]:

@@ -98,15 +98,14 @@ def initialise(network: DeepLab | MultiScale, config: Plain) -> bool:
 
 def build_data(config: Plain, network: DeepLab | MultiScale) -> SegmentationData:
     """The DataModule of a configuration; raises InputError for what is wrong on disk."""
-    data = {key: value for key, value in config["data"].items() if key not in ("name", "root", "palette")}
+    data = dict(config["data"])
     layout = instantiate(data.pop("layout"), _convert_="all")
+    data["batch_size_per_device"] = config["optim"]["global_batch_size"]
     return SegmentationData(
         layout=layout,
         num_classes=len(data["class_names"]),
         seed=config["seed"],
         pad_rgb=network.input.pad_rgb,
-        global_batch_size=config["optim"]["global_batch_size"],
-        max_steps=config["optim"]["max_steps"],
         **data,
     )
 

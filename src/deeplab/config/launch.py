@@ -10,6 +10,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -64,7 +65,9 @@ def run(command: str, task: Callable[[DictConfig, Path], None]) -> None:
         try:
             task(config, folder)
         except InputError as error:
-            log.error("%s", error)
+            log.error("deeplab %s: %s", command, error)
+            if HydraConfig.get().mode is RunMode.RUN:
+                sys.exit(2)  # an exception would make Hydra print the overrides too
             raise
         except Exception:
             log.exception("The run in %s failed", folder)

@@ -90,11 +90,13 @@ class CRFConfig:
     gaussian_weight: float = 3.0
     gaussian_xy_std: float = 1.0
     normalization: str = "symmetric"
+    unary: str = "probabilities"
+    compatibility: list[list[float]] | None = None
     tolerance: float = 0.0
     prune_below: float = 0.0
     separable_spatial: bool = False
     half_resolution: bool = False
-    max_pixels: int = 4_000_000
+    max_pixels: int = 16_000_000
     workers: int | None = None
     num_threads: int = 1
     every_n_validations: int = 1

@@ -1,10 +1,8 @@
-"""Scores a network on a split: metrics.json, per_picture.npz, prediction files, side-by-side sheets.
+"""What scoring a network writes beside the numbers: prediction files, side-by-side pictures, a matrix a picture.
 
 Runs in Lightning's test loop, with the same steps and the same CRF callback as validation.
 """
 
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,43 +11,47 @@ import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 
-from deeplab.metrics.confusion import confusion_matrix
-from deeplab.reporting.predictions import write_label_map
-from deeplab.reporting.sheets import write_sheet
+from deeplab.metrics.confusion import confusion
+from deeplab.reporting.palette import Palette
+from deeplab.reporting.predictions import write_labels
+from deeplab.reporting.sheets import Row, sheet
+from deeplab.reporting.writing import replacing
 
 LabelMap = npt.NDArray[Any]
+Matrices = dict[str, npt.NDArray[np.int64]]
+TITLES = ("image", "truth", "prediction", "after the CRF")
 
 
-@dataclass
-class _Picture:
-    """What is kept of a picture until its sheet is drawn."""
-
-    image: npt.NDArray[np.uint8]
-    truth: npt.NDArray[np.uint8]
-    prediction: LabelMap
-
-
-@dataclass
 class EvaluationFiles(pl.Callback):
-    """Collects the confusion matrix of every picture, and writes predictions and sheets as they come.
+    """Collects the confusion matrix of every picture, and writes predictions and side-by-side pictures as they come.
 
-    `confusion` and `confusion_crf` map ids to (K, K) matrices; after the test, on rank 0, those of all ranks.
+    `confusion` and `confusion_crf` map ids to (K, K) matrices; after the test those of all ranks.
+
+    Args:
+        folder: gets `predictions/`, `predictions_crf/` and `pictures/`.
+        with_crf: whether `add_refined` will be called for every picture.
+        save_predictions: write the two prediction folders.
+        num_pictures: how many pictures, from the first, are drawn side by side.
     """
 
-    folder: Path
-    class_names: list[str]
-    palette: list[tuple[int, int, int]]
-    with_crf: bool
-    save_predictions: bool = True
-    num_pictures: int = 12
-    confusion: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
-    confusion_crf: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
-    seconds: float = 0.0
-    _start: float = 0.0
-    _sheets: dict[str, _Picture] = field(default_factory=dict)
-
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start = time.perf_counter()
+    def __init__(
+        self,
+        folder: Path,
+        class_names: list[str],
+        palette: Palette,
+        with_crf: bool,
+        save_predictions: bool = True,
+        num_pictures: int = 12,
+    ) -> None:
+        self.folder = folder
+        self.class_names = class_names
+        self.palette = palette
+        self.with_crf = with_crf
+        self.save_predictions = save_predictions
+        self.num_pictures = num_pictures
+        self.confusion: Matrices = {}
+        self.confusion_crf: Matrices = {}
+        self._waiting: dict[str, Row] = {}
 
     def on_test_batch_end(
         self,
@@ -62,37 +64,40 @@ class EvaluationFiles(pl.Callback):
     ) -> None:
         identifier, truth = batch["id"], batch["label"].cpu().numpy()
         prediction = outputs["prediction"].cpu().numpy()
-        self.confusion[identifier] = confusion_matrix(prediction, truth, len(self.class_names))
+        self.confusion[identifier] = self._matrix(prediction, truth)
         if self.save_predictions:
-            write_label_map(self.folder / "predictions" / f"{identifier}.png", prediction, self.palette)
+            write_labels(self.folder / "predictions" / f"{identifier}.png", prediction, self.palette)
         if batch_idx * trainer.world_size + trainer.global_rank < self.num_pictures:
-            self._sheets[identifier] = _Picture(batch["image"].cpu().numpy(), truth, prediction)
-            if not self.with_crf:
-                self._draw(identifier, None)
+            row = Row(batch["image"].cpu().numpy(), [truth, prediction], identifier)
+            if self.with_crf:
+                self._waiting[identifier] = row
+            else:
+                self._draw(row, TITLES[:3])
 
-    def add_refined(self, identifier: str, refined: LabelMap, truth: npt.NDArray[np.uint8]) -> None:
-        """Take a picture after the CRF, both (H, W)."""
-        self.confusion_crf[identifier] = confusion_matrix(refined, truth, len(self.class_names))
+    def add_refined(self, identifier: str, refined: LabelMap, truth: LabelMap) -> None:
+        """Take a picture's labels after the CRF, and its truth, both (H, W)."""
+        self.confusion_crf[identifier] = self._matrix(refined, truth)
         if self.save_predictions:
-            write_label_map(self.folder / "predictions_crf" / f"{identifier}.png", refined, self.palette)
-        if identifier in self._sheets:
-            self._draw(identifier, refined)
-
-    def _draw(self, identifier: str, refined: LabelMap | None) -> None:
-        picture = self._sheets.pop(identifier)
-        path = self.folder / "pictures" / f"{identifier}.png"
-        write_sheet(
-            path, picture.image, picture.truth, picture.prediction, refined, self.class_names, self.palette
-        )
+            write_labels(self.folder / "predictions_crf" / f"{identifier}.png", refined, self.palette)
+        if identifier in self._waiting:
+            row = self._waiting.pop(identifier)
+            self._draw(Row(row.image, [*row.labels, refined], row.caption), TITLES)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.world_size > 1:
             self.confusion = _union(self.confusion, trainer.world_size)
             self.confusion_crf = _union(self.confusion_crf, trainer.world_size)
-        self.seconds = time.perf_counter() - self._start
+
+    def _matrix(self, prediction: LabelMap, truth: LabelMap) -> npt.NDArray[np.int64]:
+        matrix = confusion(torch.from_numpy(prediction), torch.from_numpy(truth), len(self.class_names))
+        return matrix.numpy()
+
+    def _draw(self, row: Row, titles: tuple[str, ...]) -> None:
+        with replacing(self.folder / "pictures" / f"{row.caption}.png") as file:
+            sheet([row], self.class_names, titles, self.palette).save(file, format="PNG")
 
 
-def _union(mine: dict[str, npt.NDArray[np.int64]], world_size: int) -> dict[str, npt.NDArray[np.int64]]:
+def _union(mine: Matrices, world_size: int) -> Matrices:
     """The dictionaries of all ranks in one, in the order of the ids."""
     every: list[Any] = [None] * world_size
     torch.distributed.all_gather_object(every, mine)

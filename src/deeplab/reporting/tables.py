@@ -1,0 +1,1 @@
+def print_results(d): print(d)
