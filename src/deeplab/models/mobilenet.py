@@ -3,7 +3,6 @@
 Not a network of the DeepLab v2 paper: it serves runs that must be cheap (CPU, demos, tests).
 """
 
-import torch
 from torch import Tensor, nn
 
 from deeplab.models.atrous import AtrousPlan
@@ -65,7 +64,8 @@ class InvertedResidual(nn.Module):
         self.is_residual = is_residual
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x) if self.is_residual else self.conv(x)
+        projected: Tensor = self.conv(x)
+        return x + projected if self.is_residual else projected
 
 
 class MobileNetV2(nn.Module):
@@ -86,7 +86,7 @@ class MobileNetV2(nn.Module):
         super().__init__()
         plan = AtrousPlan(output_stride)
         channels = _round_channels(STEM_CHANNELS * width)
-        features = [nn.Sequential(*_conv_bn_relu6(in_channels, channels, 3, plan.downsample(2)))]
+        features: list[nn.Module] = [nn.Sequential(*_conv_bn_relu6(in_channels, channels, 3, plan.downsample(2)))]
         for expansion, stage_channels, blocks, stage_stride in STAGES:
             for block in range(blocks):
                 previous, channels = channels, _round_channels(stage_channels * width)
@@ -110,4 +110,5 @@ class MobileNetV2(nn.Module):
         self.output_stride = plan.stride
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.features(image)
+        features: Tensor = self.features(image)
+        return features

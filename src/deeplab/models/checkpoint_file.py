@@ -1,0 +1,62 @@
+"""Reading weight files: tensors and plain values only, never code."""
+
+import pickle
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# What torch.load was seen to raise on truncated files, flipped bytes, texts and pictures.
+DAMAGED = (
+    RuntimeError,
+    EOFError,
+    pickle.UnpicklingError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
+
+
+def read_checkpoint(path: str | Path) -> Any:
+    """Return what torch.save wrote, on the CPU.
+
+    Raises ValueError for a file that is missing or not readable, damaged, not written by torch.save, or that holds
+    pickled objects other than tensors and plain values (their code is never run).
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); give the path of a weight file.") from error
+    except DAMAGED as error:
+        code = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if code:
+            raise ValueError(
+                f"{path}: refused, it holds pickled code ({code[1]}) beside tensors; save the state dict alone "
+                "(torch.save(network.state_dict(), path))."
+            ) from error
+        raise ValueError(
+            f"{path}: not a weight file of torch.save, or truncated or damaged; fetch or write it again."
+        ) from error
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of a weight file by name, also where a checkpoint wraps them as its "state_dict".
+
+    Raises ValueError as `read_checkpoint`, and where the file holds no tensors by name.
+    """
+    content = read_checkpoint(path)
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path}: holds a {type(content).__name__}, not tensors by name; give a state dict.")
+    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    if not state:
+        raise ValueError(f"{path}: holds no tensors by name; give a state dict or a checkpoint with a state_dict.")
+    return state
