@@ -96,6 +96,19 @@ def initialise(network: DeepLab | MultiScale, config: Plain) -> bool:
     return freeze_bn is None or bool(freeze_bn)
 
 
+def freeze(network: DeepLab | MultiScale, names: list[str]) -> None:
+    """Stop the parameters below the named modules ("backbone.features.0") from being trained.
+
+    Raises InputError for a name that no module has.
+    """
+    base = network.network if isinstance(network, MultiScale) else network
+    modules = dict(base.named_modules())
+    for name in names:
+        if name not in modules:
+            raise InputError(f"optim.freeze: the network has no module '{name}'; `deeplab model` lists them.")
+        modules[name].requires_grad_(False)
+
+
 def build_data(config: Plain, network: DeepLab | MultiScale) -> SegmentationData:
     """The DataModule of a configuration; raises InputError for what is wrong on disk."""
     data = dict(config["data"])

@@ -62,6 +62,7 @@ class OptimConfig:
     max_steps: int = MISSING
     global_batch_size: int = MISSING
     loss_group: int = 1
+    freeze: list[str] = field(default_factory=list)
     freeze_bn: bool | None = None
     gradient_clip: float | None = None
 
