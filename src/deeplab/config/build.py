@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from deeplab.config.preflight import preflight
+from deeplab.crf.dense_crf import DenseCRF
 from deeplab.crf.params import CRFParams
 from deeplab.data.module import SegmentationData
 from deeplab.errors import InputError
@@ -142,10 +143,22 @@ def build_crf_params(crf: Plain) -> CRFParams:
         raise InputError(f"crf: {error}") from error
 
 
+def build_dense_crf(crf: Plain) -> DenseCRF | None:
+    """The CRF in this process, or None for `crf=none`; raises InputError when it is refused or not installed."""
+    if crf["backend"] == "none":
+        return None
+    params = build_crf_params(crf)
+    try:
+        return DenseCRF(params, crf["backend"])
+    except ValueError as error:
+        raise InputError(f"crf.backend: {error}") from error
+
+
 def build_crf_evaluation(crf: Plain, class_names: list[str], on_refined: Refined | None = None) -> CRFEvaluation | None:
     """The callback, or None for `crf=none`."""
     if crf["backend"] == "none":
         return None
+    build_dense_crf(crf)  # a backend that is not installed is refused now, not in the first validation
     run = {key: crf[key] for key in CRF_RUN_KEYS}
     return CRFEvaluation(build_crf_params(crf), class_names=class_names, on_refined=on_refined, **run)
 

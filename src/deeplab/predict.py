@@ -1,0 +1,60 @@
+"""`deeplab predict`: label maps and overlays for a photo or a folder of photos."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deeplab.config.launch import run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+
+def predict(config: "DictConfig", folder: Path) -> None:
+    """Predict every photo of `input` into `output`; ends with status 1 if one could not be read."""
+    import torch
+
+    from deeplab.config.build import build_dense_crf, build_inference, check_device, prepare_network
+    from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network
+    from deeplab.config.preflight import to_plain
+    from deeplab.data.palette import class_palette
+    from deeplab.data.reading import read_picture
+    from deeplab.predict_files import predict as predict_files
+
+    own = to_plain(config)
+    check_device(own["trainer"])
+    carried, tensors = load_checkpoint(own["checkpoint"])
+    plain = overlay(carried, config)
+    network = rebuild_network(plain, tensors, own["checkpoint"])
+    if own["trainer"]["num_threads"]:
+        torch.set_num_threads(own["trainer"]["num_threads"])
+    if own["trainer"]["accelerator"] in ("gpu", "cuda"):
+        network.cuda()
+    prepare_network(network, own["trainer"])
+    outcome = predict_files(
+        network,
+        build_inference(plain["inference"]),
+        build_dense_crf(plain["crf"]),
+        Path(own["input"]).expanduser(),
+        Path(own["output"]).expanduser(),
+        plain["data"]["class_names"],
+        class_palette(plain["data"]["palette"], len(plain["data"]["class_names"])),
+        read_picture=read_picture,
+        save_probabilities=own["save_probabilities"],
+        max_crf_pixels=plain["crf"]["max_pixels"],
+    )
+    log.info("%s", outcome.sentence())
+    if outcome.exit_code:
+        sys.exit(outcome.exit_code)
+
+
+def main() -> None:
+    """Entry point."""
+    run("predict", predict)
+
+
+if __name__ == "__main__":
+    main()
