@@ -1,7 +1,215 @@
-def code_version(): return None
-def write_json(p,d):
-    import json; p.write_text(json.dumps(d,default=str))
-def metrics_document(files, names, config, split, num_crf_skipped):
-    from deeplab.metrics.scores import scores
-    return {"miou": scores(sum(files.confusion.values()))["miou"], "crf": scores(sum(files.confusion_crf.values()))["miou"]}
-def write_per_picture(*a): pass
+"""The files of a run's folder that other tools read: `metrics.json`, `run.json`, `per_picture.npz`.
+
+All are written whole or not at all. Scores are fractions of 1; null stands for what was not measured.
+"""
+
+import json
+import subprocess
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+import deeplab
+from deeplab.errors import InputError
+from deeplab.metrics.scores import scores
+from deeplab.reporting.writing import replacing
+
+METRICS = "metrics.json"
+RUN = "run.json"
+PER_PICTURE = "per_picture.npz"
+
+State = Literal["running", "finished", "failed", "preempted"]
+Counts = npt.NDArray[np.integer]
+
+
+@cache
+def code_version() -> dict[str, Any]:
+    """Return the package's version, and the git commit and whether files differ from it if it runs from a checkout."""
+    here = Path(__file__).resolve()
+    commit = modified = None
+    # Tracked, so that an installation inside somebody else's repository does not pass off that one's commit as ours.
+    if _git(here.parent, "ls-files", "--error-unmatch", here.name) is not None:
+        commit = _git(here.parent, "rev-parse", "HEAD")
+        status = _git(here.parent, "status", "--porcelain", "--untracked-files=no")
+        modified = None if status is None else bool(status)
+    return {"deeplab": deeplab.__version__, "commit": commit, "modified": modified}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git on this machine
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def metrics_document(
+    matrix: Any,
+    matrix_crf: Any | None,
+    *,
+    class_names: Sequence[str],
+    num_images: int,
+    num_skipped: int,
+    num_crf_skipped: int,
+    config: Mapping[str, Any],
+    seconds: float,
+    paper: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the content of `metrics.json` from the confusion matrices (K, K) before and after the CRF.
+
+    Args:
+        matrix_crf: None if no CRF ran.
+        num_images: pictures that were scored.
+        num_skipped: pictures that could not be read, not among them.
+        num_crf_skipped: pictures among them whose prediction stands unrefined in `matrix_crf`.
+        config: the resolved configuration, plain values.
+        paper: `{table, row, miou, miou_crf}` of the experiment, as fractions of 1.
+
+    Raises:
+        InputError: class names are not K different ones, or the paper's numbers are no fractions.
+    """
+    before = scores(matrix)
+    if len(class_names) != len(before["iou"]) or len(set(class_names)) != len(class_names):
+        raise InputError(
+            f"data.class_names={list(class_names)}: the network has {len(before['iou'])} classes, "
+            "give each a name of its own."
+        )
+    after = None if matrix_crf is None else scores(matrix_crf)
+    document: dict[str, Any] = {}
+    for key, value in before.items():
+        refined = None if after is None else dict(after)[key]
+        document[key] = _by_name(class_names, value) if key == "iou" else value
+        document[f"{key}_crf"] = _by_name(class_names, refined) if key == "iou" and refined is not None else refined
+    document |= {"num_images": num_images, "num_skipped": num_skipped, "num_crf_skipped": num_crf_skipped}
+    if paper is not None:
+        document["paper"] = _checked_paper(paper)
+    return document | {"seconds": seconds, "version": code_version(), "config": dict(config)}
+
+
+def _by_name(class_names: Sequence[str], values: Any) -> dict[str, float | None]:
+    return dict(zip(class_names, values, strict=True))
+
+
+def _checked_paper(paper: Mapping[str, Any]) -> dict[str, Any]:
+    for key in ("miou", "miou_crf"):
+        value = paper.get(key)
+        if value is not None and not 0 <= value <= 1:
+            raise InputError(f"paper.{key}={value}: write the paper's percentage as a fraction of 1.")
+    return dict(paper)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The content of `run.json`: how a run stands and what it ran on."""
+
+    state: State
+    seed: int | None = None
+    commit: str | None = None
+    device: str | None = None
+    images_per_second: float | None = None
+    peak_memory: int | None = None
+    """Bytes: of the device if it is a GPU, else of the process."""
+    message: str | None = None
+    """Why it failed or was stopped."""
+
+
+def write_run(folder: Path, record: RunRecord) -> None:
+    """Write `run.json`; without a commit in the record, that of the code is put in.
+
+    Raises InputError if it cannot be written.
+    """
+    document = asdict(record)
+    document["commit"] = record.commit or code_version()["commit"]
+    write_json(folder / RUN, document)
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read `run.json`; keys that this version does not know are left out.
+
+    Raises InputError if it is missing, unreadable, or has no known state.
+    """
+    document = read_json(folder / RUN)
+    if document.get("state") not in get_args(State):
+        raise InputError(f"{folder / RUN}: state is {document.get('state')!r}, expected one of {get_args(State)}.")
+    known = {field.name for field in fields(RunRecord)}
+    return RunRecord(**{key: value for key, value in document.items() if key in known})
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all.
+
+    Raises InputError if it cannot be written, ValueError for NaN or infinity, which JSON does not have.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises InputError if the file is missing, unreadable or holds something else.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}.") from error
+    except ValueError as error:  # bad JSON, or bytes that are not UTF-8
+        raise InputError(f"{path} is not valid JSON ({error}); run the evaluation again.") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path} holds no JSON object; run the evaluation again.")
+    return document
+
+
+@dataclass(frozen=True)
+class PerPicture:
+    """The content of `per_picture.npz`: a confusion matrix for each picture, rows = truth.
+
+    `confusion_crf` is None if no CRF ran; for a picture that the CRF left out, its matrix is all -1.
+    """
+
+    ids: list[str]
+    confusion: npt.NDArray[np.int32]
+    confusion_crf: npt.NDArray[np.int32] | None = None
+
+
+def write_per_picture(
+    path: Path, ids: Sequence[str], confusion: Sequence[Counts], confusion_crf: Sequence[Counts | None] | None = None
+) -> None:
+    """Write `per_picture.npz` from matrices (K, K), compressed: int32 (N, K, K), ids in the same order.
+
+    Raises InputError if it cannot be written, ValueError if the lengths differ or nothing is given.
+    """
+    if not ids or len(ids) != len(confusion) or (confusion_crf is not None and len(confusion_crf) != len(ids)):
+        raise ValueError(f"{len(ids)} ids need as many matrices, before and after the CRF.")
+    arrays = {"ids": np.array(ids, dtype=np.str_), "confusion": np.stack(confusion).astype(np.int32)}
+    if confusion_crf is not None:
+        left_out = np.full_like(arrays["confusion"][0], -1)
+        arrays["confusion_crf"] = np.stack([left_out if one is None else one for one in confusion_crf]).astype(np.int32)
+    with replacing(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def read_per_picture(path: Path) -> PerPicture:
+    """Read `per_picture.npz`.
+
+    Raises InputError if it is missing, damaged, or not such a file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            refined = arrays.get("confusion_crf")
+            record = PerPicture([str(name) for name in arrays["ids"]], arrays["confusion"], refined)
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is no file of confusion matrices ({error}); run the evaluation again.") from error
+    shape = (len(record.ids), *record.confusion.shape[1:2] * 2)
+    if any(array is not None and array.shape != shape for array in (record.confusion, record.confusion_crf)):
+        raise InputError(f"{path} holds arrays that do not fit together; run the evaluation again.")
+    return record
