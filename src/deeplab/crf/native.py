@@ -1,0 +1,61 @@
+"""The C++ backend: permutohedral lattices laid out for the cache, on all cores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from deeplab.crf import _native
+from deeplab.crf.kernels import BilateralKernel, FloatArray, Kernel, SpatialKernel, features
+from deeplab.crf.problem import Problem
+
+
+def lattice(kernel: Kernel, problem: Problem, num_threads: int | None) -> Any:
+    """Return the lattice of one kernel; it depends on the kernel's standard deviations and not on its weight.
+
+    Raises:
+        ValueError: if the features span too many standard deviations.
+    """
+    symmetric, threads = problem.params.normalization == "symmetric", num_threads or 0
+    H, W = problem.shape
+    if isinstance(kernel, SpatialKernel):
+        return _native.spatial(H, W, kernel.xy_std, symmetric, threads)
+    if isinstance(kernel, BilateralKernel):
+        return _native.bilateral(problem.image, kernel.xy_std, kernel.rgb_std, symmetric, threads)
+    return _native.features(features(kernel, problem.shape, problem.image), symmetric, threads)
+
+
+def refine(
+    problem: Problem, terms: Sequence[tuple[Any, float]], num_threads: int | None, trace: bool = False
+) -> tuple[FloatArray, int, list[float]]:
+    """Return the marginals (K, H, W), the iterations done and, on demand, the divergence before each and at the end.
+
+    terms: (lattice, weight) of each kernel.
+
+    Raises:
+        ValueError: if a score is NaN or infinite.
+    """
+    params = problem.params
+    penalties = None if params.compatibility is None else np.array(params.compatibility, dtype=np.float32)
+    result, finite, steps, divergences = _native.mean_field(
+        problem.scores,
+        list(terms),
+        params.iterations,
+        params.unary == "logits",
+        params.tolerance,
+        penalties,
+        problem.initial,
+        trace,
+        num_threads or 0,
+    )
+    if not finite:
+        raise ValueError("scores hold NaN or infinity: the CRF needs finite ones")
+    return result, steps, divergences
+
+
+def marginals(problem: Problem, num_threads: int | None) -> FloatArray:
+    """Return the marginals (K, H, W); num_threads None takes all cores."""
+    terms = [(lattice(kernel, problem, num_threads), kernel.weight) for kernel in problem.kernels]
+    return refine(problem, terms, num_threads)[0]

@@ -1,0 +1,356 @@
+#include "lattice.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+
+#include "hash_table.hpp"
+#include "parallel.hpp"
+#include "passes.hpp"
+#include "simd.hpp"
+
+namespace crf {
+namespace {
+
+constexpr int64_t kBlock = 256;         // pixels embedded at a time
+constexpr float kLargest = 1 << 20;     // of an elevated coordinate; float32 stays exact enough far beyond
+constexpr int kPadding = 16;            // taps that a prefetch may read beyond the end
+
+// How lattice points become numbers: coordinate i counts from low[i], in steps of unit[i].
+template <class Key>
+struct Packing {
+    int64_t low[17];
+    Key unit[17];  // unit[dimension] is 0: the last coordinate follows from the others
+    Key all = 0;   // sum of the units
+};
+
+EmbedPlan make_plan(int d) {
+    EmbedPlan plan{};
+    plan.dimension = d;
+    const float deviation = float(std::sqrt(2.0 / 3.0) * (d + 1));
+    for (int i = 0; i < d; ++i) plan.scale[i] = float(1.0 / std::sqrt(double((i + 2) * (i + 1))) * deviation);
+    return plan;
+}
+
+// The spans of the elevated coordinates, in float64.
+std::vector<FeatureRange> elevated_ranges(const EmbedPlan& plan, const std::vector<FeatureRange>& features) {
+    const int d = plan.dimension;
+    std::vector<FeatureRange> result(d + 1);
+    double low = 0, high = 0;
+    for (int j = d; j > 0; --j) {
+        const double a = double(features[j - 1].low) * plan.scale[j - 1], b = double(features[j - 1].high) * plan.scale[j - 1];
+        result[j] = {float(low - j * b), float(high - j * a)};
+        low += a;
+        high += b;
+    }
+    result[0] = {float(low), float(high)};
+    for (const FeatureRange& r : result) {
+        if (!(r.low > -kLargest && r.high < kLargest))
+            throw std::invalid_argument("features span too many standard deviations for the lattice: raise the standard deviations");
+    }
+    return result;
+}
+
+double key_bits(const std::vector<FeatureRange>& elevated, int d) {
+    double bits = 0;
+    for (int i = 0; i < d; ++i) bits += std::log2(double(elevated[i].high) - elevated[i].low + 8 * (d + 2));
+    return bits;
+}
+
+template <class Key>
+Packing<Key> make_packing(const std::vector<FeatureRange>& elevated, int d) {
+    Packing<Key> packing{};
+    Key unit = 1;
+    for (int i = 0; i < d; ++i) {
+        // A vertex lies within 2 (d + 1) of the pixel's point, and a neighbour d further.
+        packing.low[i] = int64_t(std::floor(elevated[i].low)) - 3 * (d + 1);
+        const int64_t high = int64_t(std::ceil(elevated[i].high)) + 3 * (d + 1);
+        packing.unit[i] = unit;
+        packing.all += unit;
+        unit *= Key(high - packing.low[i] + 1);
+    }
+    return packing;
+}
+
+template <class Key>
+class Builder {
+  public:
+    Builder(Lattice& lattice, const Packing<Key>& packing, const FeatureSource& source, int num_threads)
+        : lattice_(lattice), packing_(packing), source_(source), plan_(make_plan(lattice.dimension)), threads_(num_threads) {}
+
+    void run(bool extra_origin) {
+        number_vertices(extra_origin);
+        find_neighbours();
+        std::vector<int32_t> row_of[2];
+        const int split = (lattice_.taps() + 1) / 2;
+        parallel_for(2, threads_, [&](int64_t g) {
+            lattice_.passes[g] = build_pass(neighbours_, g ? split : 0, g ? lattice_.taps() : split, row_of[g]);
+        });
+        Neighbours().next.swap(neighbours_.next);
+        neighbours_ = Neighbours();
+        transpose(row_of[0]);
+        const int32_t M = lattice_.num_vertices;
+        lattice_.permutation.assign(M + kPadding, 0);
+        for (int32_t v = 0; v < M; ++v) lattice_.permutation[row_of[1][v]] = row_of[0][v];
+        renumber(row_of[1]);
+        normalise();
+    }
+
+  private:
+    int64_t chunk_begin(int64_t c, int64_t chunks) const {
+        return std::min(lattice_.num_pixels, (lattice_.num_pixels * c / chunks + kBlock - 1) / kBlock * kBlock);
+    }
+
+    // Gives every tap its vertex number and weight; each chunk of pixels numbers for itself first.
+    void number_vertices(bool extra_origin) {
+        const int64_t chunks = threads_;
+        lattice_.slice.resize(lattice_.num_pixels * lattice_.taps() + kPadding);
+        std::vector<HashTable<Key>> tables(chunks);
+        parallel_for(chunks, threads_,
+                     [&](int64_t c) { embed(tables[c], chunk_begin(c, chunks), chunk_begin(c + 1, chunks)); });
+        HashTable<Key>& all = tables[0];
+        for (int64_t c = 1; c < chunks; ++c) {
+            std::vector<int32_t> number;
+            number.reserve(tables[c].keys().size());
+            for (Key key : tables[c].keys()) number.push_back(all.find_or_add(key));
+            const int64_t end = chunk_begin(c + 1, chunks) * lattice_.taps();
+            for (int64_t t = chunk_begin(c, chunks) * lattice_.taps(); t < end; ++t)
+                lattice_.slice[t].row = number[lattice_.slice[t].row];
+            tables[c] = HashTable<Key>(1);
+        }
+        if (extra_origin) add_origin(all);
+        keys_ = all.keys();
+        lattice_.num_vertices = int32_t(keys_.size());
+    }
+
+    void embed(HashTable<Key>& table, int64_t begin, int64_t end) {
+        const int d = lattice_.dimension, taps = d + 1;
+        std::vector<float> features(d * kBlock), rem0(taps * 8), bary(taps * 8);
+        std::vector<int32_t> rank(taps * 8);
+        std::vector<Key> keys(kBlock * taps);
+        std::vector<Key> last(taps, ~Key(0));
+        std::vector<int32_t> last_id(taps, -1);
+        for (int64_t p = begin; p < end; p += kBlock) {
+            const int64_t stop = std::min(end, p + kBlock);
+            source_(p, stop, features.data(), kBlock);
+            for (int64_t q = p; q < stop; q += 8) {
+                simd().embed(plan_, features.data() + (q - p), kBlock, rem0.data(), rank.data(), bary.data());
+                const int lanes = int(std::min<int64_t>(8, stop - q));
+                for (int l = 0; l < lanes; ++l) {
+                    Key* out = keys.data() + (q - p + l) * taps;
+                    vertex_keys(rem0.data() + l, rank.data() + l, out);
+                    Tap* tap = lattice_.slice.data() + (q + l) * taps;
+                    for (int t = 0; t < taps; ++t) {
+                        tap[t].weight = bary[8 * t + l];
+                        table.prefetch(out[t]);
+                    }
+                }
+            }
+            Tap* tap = lattice_.slice.data() + p * taps;
+            for (const Key *key = keys.data(), *stop_key = key + (stop - p) * taps; key != stop_key; key += taps, tap += taps) {
+                for (int t = 0; t < taps; ++t) {
+                    if (key[t] != last[t]) {
+                        last[t] = key[t];
+                        last_id[t] = table.find_or_add(key[t]);
+                    }
+                    tap[t].row = last_id[t];
+                }
+            }
+        }
+    }
+
+    // The keys of the d + 1 vertices of one lane's simplex.
+    void vertex_keys(const float* rem0, const int32_t* rank, Key* out) const {
+        const int d = lattice_.dimension;
+        Key by_rank[17], key = 0;
+        for (int i = 0; i <= d; ++i) {
+            by_rank[rank[8 * i]] = packing_.unit[i];
+            if (i < d) key += Key(int64_t(rem0[8 * i]) - packing_.low[i]) * packing_.unit[i];
+        }
+        out[0] = key;
+        for (int t = 1; t <= d; ++t) {
+            key += packing_.all - Key(d + 1) * by_rank[d - t + 1];
+            out[t] = key;
+        }
+    }
+
+    void add_origin(HashTable<Key>& table) {
+        const int d = lattice_.dimension, taps = d + 1;
+        std::vector<float> zero(d * 8, 0.0f), rem0(taps * 8), bary(taps * 8);
+        std::vector<int32_t> rank(taps * 8);
+        std::vector<Key> keys(taps);
+        simd().embed(plan_, zero.data(), 8, rem0.data(), rank.data(), bary.data());
+        vertex_keys(rem0.data(), rank.data(), keys.data());
+        for (Key key : keys) table.find_or_add(key);
+    }
+
+    struct Entry {
+        Key key;
+        int32_t id;
+    };
+
+    std::vector<Entry> sorted_keys() const {
+        std::vector<Entry> a(keys_.size()), b(keys_.size());
+        Key most = 0;
+        for (size_t i = 0; i < a.size(); ++i) {
+            a[i] = {keys_[i], int32_t(i)};
+            most = std::max(most, keys_[i]);
+        }
+        for (int shift = 0; most >> shift; shift += 11) {
+            size_t count[2048] = {};
+            for (const Entry& e : a) ++count[size_t(e.key >> shift) & 2047];
+            size_t total = 0;
+            for (size_t& c : count) {
+                const size_t here = c;
+                c = total;
+                total += here;
+            }
+            for (const Entry& e : a) b[count[size_t(e.key >> shift) & 2047]++] = e;
+            a.swap(b);
+        }
+        return a;
+    }
+
+    void find_neighbours() {
+        const std::vector<Entry> sorted = sorted_keys();
+        const size_t M = sorted.size();
+        const int d = lattice_.dimension;
+        neighbours_.next.resize(d + 1);
+        neighbours_.has_previous.resize(d + 1);
+        parallel_for(d + 1, threads_, [&](int64_t axis) {
+            // One step lowers every coordinate by 1 and raises that of the axis by d.
+            const Key step = Key(d + 1) * packing_.unit[axis] - packing_.all;
+            std::vector<int32_t>& next = neighbours_.next[axis];
+            std::vector<uint8_t>& has_previous = neighbours_.has_previous[axis];
+            next.assign(M, -1);
+            has_previous.assign(M, 0);
+            // The step may be negative, and keys are not: walk the pairs (i, p) with key[p] - step == key[i].
+            const Key bias = Key(1) << (8 * sizeof(Key) - 2);
+            size_t p = 0;
+            for (size_t i = 0; i < M; ++i) {
+                const Key wanted = sorted[i].key + step + bias;
+                while (p < M && sorted[p].key + bias < wanted) ++p;
+                if (p == M) break;
+                if (sorted[p].key + bias == wanted) {
+                    next[sorted[i].id] = sorted[p].id;
+                    has_previous[sorted[p].id] = 1;
+                }
+            }
+        });
+    }
+
+    // Lists the taps by vertex, pixels in ascending order, so that a splat writes each row once.
+    void transpose(const std::vector<int32_t>& row_of) {
+        const int64_t taps = lattice_.taps(), chunks = std::min(threads_, 8);
+        const int32_t M = lattice_.num_vertices;
+        std::vector<std::vector<int32_t>> place(chunks);
+        parallel_for(chunks, threads_, [&](int64_t c) {
+            place[c].assign(M, 0);
+            const int64_t end = chunk_begin(c + 1, chunks) * taps;
+            for (int64_t t = chunk_begin(c, chunks) * taps; t < end; ++t) ++place[c][row_of[lattice_.slice[t].row]];
+        });
+        lattice_.splat_start.resize(M + 1);
+        int32_t total = 0;
+        for (int32_t r = 0; r < M; ++r) {
+            lattice_.splat_start[r] = total;
+            for (int64_t c = 0; c < chunks; ++c) {
+                const int32_t here = place[c][r];
+                place[c][r] = total;
+                total += here;
+            }
+        }
+        lattice_.splat_start[M] = total;
+        lattice_.splat.resize(total + kPadding);
+        parallel_for(chunks, threads_, [&](int64_t c) {
+            for (int64_t p = chunk_begin(c, chunks), end = chunk_begin(c + 1, chunks); p < end; ++p) {
+                const Tap* tap = lattice_.slice.data() + p * taps;
+                for (int64_t t = 0; t < taps; ++t)
+                    lattice_.splat[place[c][row_of[tap[t].row]]++] = {int32_t(p), tap[t].weight};
+            }
+        });
+    }
+
+    void renumber(const std::vector<int32_t>& row_of) {
+        const int64_t total = lattice_.num_pixels * lattice_.taps(), part = (total + 15) / 16;
+        parallel_for(16, threads_, [&](int64_t c) {
+            for (int64_t t = c * part, end = std::min(total, t + part); t < end; ++t)
+                lattice_.slice[t].row = row_of[lattice_.slice[t].row];
+        });
+    }
+
+    // Filters a picture of ones and folds the normalisation into splat and slice.
+    void normalise() {
+        const int32_t M = lattice_.num_vertices;
+        const int64_t N = lattice_.num_pixels;
+        const int taps = lattice_.taps();
+        std::vector<float> first(M), second(M);
+        for (int32_t r = 0; r < M; ++r) {
+            float sum = 0;
+            for (int32_t t = lattice_.splat_start[r]; t < lattice_.splat_start[r + 1]; ++t) sum += lattice_.splat[t].weight;
+            first[r] = sum;
+        }
+        blur_scalar(lattice_.passes[0], first.data());
+        for (int32_t r = 0; r < M; ++r) second[r] = first[lattice_.permutation[r]];
+        blur_scalar(lattice_.passes[1], second.data());
+        const float alpha = 1.0f / (1.0f + std::pow(2.0f, -float(lattice_.dimension)));
+        lattice_.scale.resize(N);
+        std::vector<float> before(lattice_.symmetric ? N : 0);
+        const int64_t part = (N + 15) / 16;
+        parallel_for(16, threads_, [&](int64_t c) {
+            for (int64_t p = c * part, end = std::min(N, p + part); p < end; ++p) {
+                float sum = 0;
+                for (int t = 0; t < taps; ++t) {
+                    const Tap& tap = lattice_.slice[p * taps + t];
+                    sum += tap.weight * second[tap.row] * alpha;
+                }
+                const double all = double(sum) + 1e-20;
+                const float norm = lattice_.symmetric ? float(1.0 / std::sqrt(all)) : float(1.0 / all);
+                lattice_.scale[p] = norm * alpha;
+                if (lattice_.symmetric) before[p] = norm;
+            }
+        });
+        if (!lattice_.symmetric) return;
+        const int64_t total = lattice_.splat_start[M], share = (total + 15) / 16;
+        parallel_for(16, threads_, [&](int64_t c) {
+            for (int64_t t = c * share, end = std::min(total, t + share); t < end; ++t)
+                lattice_.splat[t].weight *= before[lattice_.splat[t].row];
+        });
+    }
+
+    Lattice& lattice_;
+    const Packing<Key> packing_;
+    const FeatureSource& source_;
+    const EmbedPlan plan_;
+    const int threads_;
+    std::vector<Key> keys_;
+    Neighbours neighbours_;
+};
+
+}  // namespace
+
+std::shared_ptr<Lattice> build_lattice(int64_t num_pixels, int dimension, const std::vector<FeatureRange>& ranges,
+                                       const FeatureSource& source, bool symmetric, bool extra_origin, int num_threads) {
+    if (dimension < 1 || dimension > 16) throw std::invalid_argument("a lattice takes 1 to 16 features");
+    if (num_pixels < 1 || num_pixels * (dimension + 1) > INT32_MAX - 64)
+        throw std::invalid_argument("the picture has too many pixels for one lattice: refine it in parts");
+    std::vector<FeatureRange> wide = ranges;
+    for (FeatureRange& r : wide) r = {std::min(r.low, 0.0f), std::max(r.high, 0.0f)};
+    const std::vector<FeatureRange> elevated = elevated_ranges(make_plan(dimension), wide);
+    auto lattice = std::make_shared<Lattice>();
+    lattice->num_pixels = num_pixels;
+    lattice->dimension = dimension;
+    lattice->symmetric = symmetric;
+    const double bits = key_bits(elevated, dimension);
+    if (bits < 61) {
+        Builder<uint64_t>(*lattice, make_packing<uint64_t>(elevated, dimension), source, num_threads).run(extra_origin);
+    } else if (bits < 124) {
+        typedef unsigned __int128 Wide;
+        Builder<Wide>(*lattice, make_packing<Wide>(elevated, dimension), source, num_threads).run(extra_origin);
+    } else {
+        throw std::invalid_argument("features span too many standard deviations for the lattice: raise the standard deviations");
+    }
+    return lattice;
+}
+
+}  // namespace crf

@@ -1,0 +1,55 @@
+// The permutohedral lattice (Adams, Baek, Davis 2010) of one set of features, laid out for filtering.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace crf {
+
+// A pixel's share of a vertex; one cache line of these serves eight taps of a gather.
+struct Tap {
+    int32_t row;
+    float weight;
+};
+
+// Writes the features of pixels [begin, end) to out[f * stride + (pixel - begin)].
+using FeatureSource = std::function<void(int64_t begin, int64_t end, float* out, int64_t stride)>;
+
+struct FeatureRange {
+    float low, high;
+};
+
+// Half of the blur: the axes [first, last). Vertices lie in the order of connected components under these axes, so that
+// all of them can be blurred while a component is in the cache, and the chains of the first axis lie one after another.
+struct Pass {
+    int first_axis = 0, last_axis = 0;
+    bool fused = true;                            // else components are too large, and axes are done one by one
+    std::vector<uint8_t> joined;                  // row r continues the chain of row r - 1 along the first axis
+    std::vector<int32_t> row_cut;                 // rows of block b: row_cut[b] .. row_cut[b + 1]
+    std::vector<std::vector<int32_t>> order;      // a further axis: rows chain by chain, the last of a chain as ~row
+    std::vector<std::vector<int32_t>> order_cut;  // its part of block b
+};
+
+struct Lattice {
+    int64_t num_pixels = 0;
+    int dimension = 0;
+    int32_t num_vertices = 0;
+    bool symmetric = true;
+    Pass passes[2];
+    std::vector<int32_t> splat_start;  // taps of row r of the first layout: splat_start[r] .. splat_start[r + 1]
+    std::vector<Tap> splat;            // pixel and weight, normalisation folded in
+    std::vector<int32_t> permutation;  // row of the first layout for each row of the second
+    std::vector<Tap> slice;            // dimension + 1 a pixel, rows of the second layout
+    std::vector<float> scale;          // what a sliced value is multiplied with: alpha and normalisation
+
+    int taps() const { return dimension + 1; }
+};
+
+// Builds the lattice. extra_origin adds the vertices of a pixel with all features 0, which pydensecrf's padding to a
+// multiple of four pixels creates. Throws std::invalid_argument if the features span too much for the keys.
+std::shared_ptr<Lattice> build_lattice(int64_t num_pixels, int dimension, const std::vector<FeatureRange>& ranges,
+                                       const FeatureSource& source, bool symmetric, bool extra_origin, int num_threads);
+
+}  // namespace crf

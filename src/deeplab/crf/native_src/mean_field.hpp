@@ -1,0 +1,37 @@
+// Mean field of the fully connected CRF (equations 1 to 3 of the paper) on permutohedral lattices.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "lattice.hpp"
+
+namespace crf {
+
+struct Term {
+    std::shared_ptr<const Lattice> lattice;
+    float weight;
+};
+
+struct MeanFieldOptions {
+    int iterations = 10;
+    bool logits = false;
+    float tolerance = 0;                   // stop once no marginal changes by more; 0 runs all iterations
+    const float* compatibility = nullptr;  // num_classes x num_classes penalties, or Potts
+    const float* initial = nullptr;        // marginals to start from, planes like the scores
+    bool trace = false;
+    int num_threads = 1;
+};
+
+struct MeanFieldResult {
+    bool finite = true;         // else nothing was computed: a score is NaN or infinite
+    int steps = 0;              // iterations done
+    std::vector<double> trace;  // Kullback-Leibler divergence to the CRF, up to a constant, before each step and at the end
+};
+
+// Refines planes of scores (num_classes x num_pixels) into `out`, which has room for 8 floats more.
+MeanFieldResult mean_field(const float* scores, int num_classes, int64_t num_pixels, const std::vector<Term>& terms,
+                           const MeanFieldOptions& options, float* out);
+
+}  // namespace crf

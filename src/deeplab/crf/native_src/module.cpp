@@ -1,0 +1,146 @@
+// What Python sees: Lattice and mean_field.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "mean_field.hpp"
+#include "parallel.hpp"
+#include "simd.hpp"
+
+namespace py = pybind11;
+
+namespace crf {
+
+const Simd* chosen_simd() {
+#ifdef CRF_HAVE_AVX2
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2")) return &simd_avx2;
+#endif
+    return &simd_baseline;
+}
+
+static const Simd* current = chosen_simd();
+
+const Simd& simd() { return *current; }
+
+void force_baseline(bool on) { current = on ? &simd_baseline : chosen_simd(); }
+
+}  // namespace crf
+
+namespace {
+
+using FloatArray = py::array_t<float, py::array::c_style>;
+using ByteArray = py::array_t<uint8_t, py::array::c_style>;
+using crf::FeatureRange;
+
+int threads(int asked) { return asked > 0 ? asked : crf::max_threads(); }
+
+std::shared_ptr<crf::Lattice> spatial(int64_t height, int64_t width, float xy_std, bool symmetric, int num_threads) {
+    const std::vector<FeatureRange> ranges = {{0, (width - 1) / xy_std}, {0, (height - 1) / xy_std}};
+    py::gil_scoped_release release;
+    return crf::build_lattice(
+        height * width, 2, ranges,
+        [=](int64_t begin, int64_t end, float* out, int64_t stride) {
+            for (int64_t p = begin; p < end; ++p) {
+                out[p - begin] = float(p % width) / xy_std;
+                out[stride + p - begin] = float(p / width) / xy_std;
+            }
+        },
+        symmetric, height * width % 4 != 0, threads(num_threads));
+}
+
+std::shared_ptr<crf::Lattice> bilateral(const ByteArray& image, float xy_std, float rgb_std, bool symmetric, int num_threads) {
+    const int64_t height = image.shape(0), width = image.shape(1);
+    if (image.ndim() != 3 || image.shape(2) != 3) throw std::invalid_argument("the image must be (height, width, 3)");
+    const uint8_t* rgb = image.data();
+    const FeatureRange colour = {0, 255 / rgb_std};
+    const std::vector<FeatureRange> ranges = {{0, (width - 1) / xy_std}, {0, (height - 1) / xy_std}, colour, colour, colour};
+    py::gil_scoped_release release;
+    float shade[256];
+    for (int i = 0; i < 256; ++i) shade[i] = float(i) / rgb_std;
+    return crf::build_lattice(
+        height * width, 5, ranges,
+        [=](int64_t begin, int64_t end, float* out, int64_t stride) {
+            int64_t x = begin % width, y = begin / width;
+            for (int64_t i = 0; i < end - begin; ++i) {
+                out[i] = float(x) / xy_std;
+                out[stride + i] = float(y) / xy_std;
+                for (int c = 0; c < 3; ++c) out[(2 + c) * stride + i] = shade[rgb[3 * (begin + i) + c]];
+                if (++x == width) x = 0, ++y;
+            }
+        },
+        symmetric, height * width % 4 != 0, threads(num_threads));
+}
+
+std::shared_ptr<crf::Lattice> features(const FloatArray& values, bool symmetric, int num_threads) {
+    const int64_t F = values.shape(0), N = values.shape(1);
+    const float* data = values.data();
+    py::gil_scoped_release release;
+    std::vector<FeatureRange> ranges;
+    for (int64_t f = 0; f < F; ++f) {
+        const auto [low, high] = std::minmax_element(data + f * N, data + (f + 1) * N);
+        ranges.push_back({*low, *high});
+    }
+    return crf::build_lattice(
+        N, int(F), ranges,
+        [=](int64_t begin, int64_t end, float* out, int64_t stride) {
+            for (int64_t f = 0; f < F; ++f) std::copy(data + f * N + begin, data + f * N + end, out + f * stride);
+        },
+        symmetric, N % 4 != 0, threads(num_threads));
+}
+
+const float* optional_data(const py::object& array, std::vector<FloatArray>& keep) {
+    if (array.is_none()) return nullptr;
+    keep.push_back(FloatArray::ensure(array));
+    if (!keep.back()) throw std::invalid_argument("expected a float32 array");
+    return keep.back().data();
+}
+
+py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<std::shared_ptr<crf::Lattice>, float>>& terms,
+                     int iterations, bool logits, float tolerance, const py::object& compatibility, const py::object& initial,
+                     bool trace, int num_threads) {
+    if (scores.ndim() != 3) throw std::invalid_argument("scores must be (labels, height, width)");
+    const py::ssize_t K = scores.shape(0), H = scores.shape(1), W = scores.shape(2);
+    std::vector<crf::Term> list;
+    for (const auto& [lattice, weight] : terms) {
+        if (lattice->num_pixels != H * W) throw std::invalid_argument("a lattice for another number of pixels");
+        list.push_back({lattice, weight});
+    }
+    std::vector<FloatArray> keep;
+    crf::MeanFieldOptions options;
+    options.iterations = iterations;
+    options.logits = logits;
+    options.tolerance = tolerance;
+    options.compatibility = optional_data(compatibility, keep);
+    options.initial = optional_data(initial, keep);
+    options.trace = trace;
+    options.num_threads = threads(num_threads);
+    auto* memory = new float[K * H * W + 8];
+    py::capsule owner(memory, [](void* p) { delete[] static_cast<float*>(p); });
+    crf::MeanFieldResult result;
+    {
+        py::gil_scoped_release release;
+        result = crf::mean_field(scores.data(), int(K), H * W, list, options, memory);
+    }
+    const std::vector<py::ssize_t> shape = {K, H, W};
+    return py::make_tuple(FloatArray(shape, memory, owner), result.finite, result.steps, result.trace);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, m) {
+    m.doc() = "Dense CRF in C++; use it through deeplab.crf.DenseCRF.";
+    py::class_<crf::Lattice, std::shared_ptr<crf::Lattice>>(m, "Lattice")
+        .def_readonly("num_pixels", &crf::Lattice::num_pixels)
+        .def_readonly("num_vertices", &crf::Lattice::num_vertices)
+        .def_property_readonly("fused", [](const crf::Lattice& l) { return py::make_tuple(l.passes[0].fused, l.passes[1].fused); });
+    m.def("spatial", &spatial);
+    m.def("bilateral", &bilateral);
+    m.def("features", &features);
+    m.def("mean_field", &mean_field);
+    m.def("instruction_set", [] { return crf::simd().name; });
+    m.def("force_baseline", &crf::force_baseline);
+}

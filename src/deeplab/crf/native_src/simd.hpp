@@ -1,0 +1,49 @@
+// The inner loops, compiled once for each instruction set; `simd()` returns the set for this processor.
+#pragma once
+
+#include <cstdint>
+
+#include "lattice.hpp"
+
+namespace crf {
+
+constexpr int kMaxLanes = 32;  // labels filtered at once; more are done in turns
+
+struct EmbedPlan {
+    int dimension;
+    float scale[64];
+};
+
+struct Simd {
+    const char* name;
+    // Embeds 8 pixels: features[f * stride + lane] -> remainder-0 point, rank and barycentric weights, [i * 8 + lane].
+    void (*embed)(const EmbedPlan& plan, const float* features, int64_t stride, float* rem0, int32_t* rank, float* bary);
+    // Splats pixels into rows [begin, end) of the first layout and blurs them along the pass's first axis.
+    void (*splat)(int lanes, const float* Q, int64_t q_stride, const int32_t* start, const Tap* taps, const uint8_t* joined,
+                  float* rows, int64_t begin, int64_t end);
+    // Moves rows of the first layout to [begin, end) of the second and blurs them along that pass's first axis.
+    void (*move)(int lanes, const float* from, const int32_t* permutation, const uint8_t* joined, float* rows, int64_t begin,
+                 int64_t end);
+    // Blurs the chains order[begin .. end) in place.
+    void (*blur)(int lanes, float* rows, const int32_t* order, int64_t begin, int64_t end);
+    // Adds weight * scale * slice of pixels [begin, end) to their rows in out, which starts at pixel `begin`.
+    void (*slice)(int lanes, int num_taps, const float* rows, const Tap* taps, const float* scale, float weight, float* out,
+                  int64_t out_stride, int64_t begin, int64_t end);
+    // Turns rows of scores (overwritten) into probabilities; both `stride` apart, a multiple of 8, and beyond num_classes 0.
+    // Returns the largest change against what `out` held, if `compare`.
+    float (*softmax)(float* scores, float* out, int64_t stride, int num_classes, int64_t count, bool compare);
+    // Rows (num_classes apart) of -energy from planes of scores: log(clip(p, 1e-5, 1)), or the logits themselves.
+    // Returns false if a score is not finite.
+    bool (*unary)(const float* scores, int64_t plane, float* out, int num_classes, int64_t count, bool logits);
+};
+
+extern const Simd simd_baseline;
+#ifdef CRF_HAVE_AVX2
+extern const Simd simd_avx2;
+#endif
+
+const Simd& simd();
+// Chooses the plain instruction set regardless of the processor; for tests.
+void force_baseline(bool on);
+
+}  // namespace crf

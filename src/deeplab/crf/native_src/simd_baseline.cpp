@@ -1,0 +1,9 @@
+// The inner loops for any processor.
+#include "simd.hpp"
+
+#include <cmath>
+#include <cstring>
+
+#define CRF_ISA baseline
+#define CRF_SIMD simd_baseline
+#include "simd.inc"
