@@ -1,13 +1,17 @@
 """Score a network on a split and write what a run's folder holds: shared by `deeplab train` and `deeplab evaluate`."""
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from rich.console import Console
+
 from deeplab.config.build import build_crf_evaluation, build_trainer
 from deeplab.data.module import SegmentationData
-from deeplab.reporting.run_files import metrics_document, write_json, write_per_picture
-from deeplab.reporting.tables import print_results
+from deeplab.reporting.run_files import METRICS, PER_PICTURE, metrics_document, write_json, write_per_picture
+from deeplab.reporting.tables import result_table
 from deeplab.training.evaluation import EvaluationFiles
 from deeplab.training.module import SegmentationModule
 
@@ -16,8 +20,9 @@ log = logging.getLogger(__name__)
 Plain = dict[str, Any]
 
 
-def score(config: Plain, module: SegmentationModule, data: SegmentationData, split: str, folder: Path) -> Plain:
-    """Evaluate `split` before and after the CRF, write and print the results; return what metrics.json holds."""
+def score(config: Plain, module: SegmentationModule, data: SegmentationData, split: str, folder: Path) -> None:
+    """Evaluate `split` before and after the CRF; write metrics.json and what lies beside it, print the table."""
+    start = time.perf_counter()
     names = config["data"]["class_names"]
     files = EvaluationFiles(
         folder,
@@ -31,11 +36,22 @@ def score(config: Plain, module: SegmentationModule, data: SegmentationData, spl
     callbacks = [files] if crf is None else [files, crf]
     trainer = build_trainer(config["trainer"], callbacks, loggers=False, folder=folder)
     trainer.test(module, dataloaders=data.test_dataloader(split), verbose=False)
-    skipped = 0 if crf is None else crf.num_skipped
-    document = metrics_document(files, names, config, split=split, num_crf_skipped=skipped)
-    if trainer.is_global_zero:
-        write_per_picture(folder / "per_picture.npz", files.confusion, files.confusion_crf)
-        write_json(folder / "metrics.json", document)
-        print_results(document)
-        log.info("Everything lies in %s", folder)
-    return document
+    if not trainer.is_global_zero:
+        return
+    ids, before = list(files.confusion), list(files.confusion.values())
+    after = [files.confusion_crf[name] for name in ids] if files.with_crf else None
+    document = metrics_document(
+        np.sum(before, axis=0),
+        None if after is None else np.sum(after, axis=0),
+        class_names=names,
+        num_images=len(ids),
+        num_skipped=0,
+        num_crf_skipped=0 if crf is None else crf.num_skipped,
+        config=config,
+        seconds=round(time.perf_counter() - start, 2),
+        paper=config["paper"],
+    )
+    write_per_picture(folder / PER_PICTURE, ids, before, after)
+    write_json(folder / METRICS, document)
+    Console().print(result_table(document, f"{config['name']}: {config['data']['name']} {split}"))
+    log.info("Everything lies in %s", folder)

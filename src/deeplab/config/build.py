@@ -206,6 +206,7 @@ def build_trainer(trainer: Plain, callbacks: list[pl.Callback], loggers: Any, fo
         torch.set_num_threads(trainer["num_threads"])
     every = trainer["val_every_n_steps"]
     validates = every is not None and 0 < every <= max_steps
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it announces absent devices and other products
     return pl.Trainer(
         accelerator=trainer["accelerator"],
         devices=trainer["devices"],

@@ -57,7 +57,6 @@ def run(command: str, task: Callable[[DictConfig, Path], None]) -> None:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would otherwise cut our exceptions short and exit by itself
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would contact the network
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it announces absent devices and other products
     sys.argv[1:] = quote_paths(sys.argv[1:])
     schema.register()
 
