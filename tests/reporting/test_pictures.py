@@ -4,11 +4,14 @@ from PIL import Image
 
 from deeplab.reporting.legend import legend, shares
 from deeplab.reporting.overlays import overlay, tinted
-from deeplab.reporting.palette import voc_palette
 from deeplab.reporting.sheets import Row, sheet
 
 NAMES = ["background", "Müller & Söhne", "cat"]
-PALETTE = voc_palette()
+# Distinct colours; as VOC's, black for class 0 and dark red for class 1.
+PALETTE = np.random.default_rng(0).permutation(256)[:, None].repeat(3, 1).astype(np.uint8)
+PALETTE[:, 1] = 255 - np.arange(256)
+PALETTE[0], PALETTE[1], PALETTE[255] = (0, 0, 0), (128, 0, 0), (224, 224, 192)
+TITLES = ("image", "truth", "prediction", "after the CRF")
 
 
 def photo(height, width):
@@ -22,8 +25,8 @@ def colours(image):
 def test_tint_leaves_black_classes_mixes_others_and_outlines_in_white():
     image = np.full((20, 30, 3), 100, dtype=np.uint8)
     labels = np.zeros((20, 30), dtype=np.uint8)
-    labels[:, 15:] = 1  # VOC's (128, 0, 0)
-    got = np.asarray(tinted(image, labels))
+    labels[:, 15:] = 1
+    got = np.asarray(tinted(image, labels, PALETTE))
     assert got.shape == image.shape
     assert (got[:, :14] == 100).all()
     assert (got[:, 14:16] > 200).all()  # one pixel to each side of the border
@@ -33,7 +36,7 @@ def test_tint_leaves_black_classes_mixes_others_and_outlines_in_white():
 
 def test_a_label_map_of_another_size_is_refused():
     with pytest.raises(ValueError, match="differ in size"):
-        tinted(photo(4, 5), np.zeros((5, 4), np.uint8))
+        tinted(photo(4, 5), np.zeros((5, 4), np.uint8), PALETTE)
 
 
 def test_shares_are_sorted_by_size_and_count_void():
@@ -62,11 +65,11 @@ def test_the_legend_wraps_and_loses_no_entry():
 def test_an_overlay_is_the_tinted_picture_above_its_legend(size):
     image = photo(*size)
     labels = np.random.default_rng(1).integers(0, 3, size, dtype=np.uint8)
-    whole = overlay(image, labels, NAMES)
+    whole = overlay(image, labels, NAMES, PALETTE)
     assert whole.mode == "RGB"
     left = (whole.width - size[1]) // 2
     got = np.asarray(whole)[: size[0], left : left + size[1]]
-    np.testing.assert_array_equal(got, np.asarray(tinted(image, labels)))
+    np.testing.assert_array_equal(got, np.asarray(tinted(image, labels, PALETTE)))
     assert whole.height > size[0]
     assert whole.width == max(240, size[1])
 
@@ -83,7 +86,9 @@ def test_a_sheet_has_a_panel_for_each_column_and_row():
     truth = labels.copy()
     truth[:4] = 255
     image = np.full((60, 80, 3), (10, 200, 30), dtype=np.uint8)
-    whole = sheet([Row(image, (truth, labels, None), "one"), Row(image, (truth, labels, labels))], NAMES)
+    whole = sheet(
+        [Row(image, (truth, labels, None), "one"), Row(image, (truth, labels, labels))], NAMES, TITLES, PALETTE
+    )
     found = np.asarray(whole)
     ours = tuple(PALETTE[2].tolist())
     # The class's surface: truth and prediction twice, after the CRF once, at 320 x 240 (4 x 4 pixels a pixel).
@@ -95,14 +100,14 @@ def test_a_sheet_has_a_panel_for_each_column_and_row():
 
 def test_a_sheet_takes_portrait_landscape_and_tiny_pictures():
     rows = [Row(photo(h, w), (np.ones((h, w), np.uint8),) * 3, str((h, w))) for h, w in [(1, 1), (300, 20), (20, 700)]]
-    whole = sheet(rows, NAMES)
+    whole = sheet(rows, NAMES, TITLES, PALETTE)
     assert whole.width <= 4 * 320 + 5 * 10
 
 
 def test_a_sheet_without_truth_and_bad_rows():
     row = Row(photo(9, 9), (np.zeros((9, 9), np.uint8),))
-    assert isinstance(sheet([row], NAMES, titles=("image", "prediction")), Image.Image)
+    assert isinstance(sheet([row], NAMES, ("image", "prediction"), PALETTE), Image.Image)
     with pytest.raises(ValueError, match="3 label maps"):
-        sheet([row], NAMES)
+        sheet([row], NAMES, TITLES, PALETTE)
     with pytest.raises(ValueError, match="at least one row"):
-        sheet([], NAMES)
+        sheet([], NAMES, TITLES, PALETTE)

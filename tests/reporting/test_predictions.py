@@ -1,5 +1,4 @@
 import errno
-import re
 import stat
 
 import numpy as np
@@ -8,74 +7,32 @@ from PIL import Image
 
 from deeplab.errors import InputError
 from deeplab.reporting import writing
-from deeplab.reporting.palette import class_palette, voc_palette
 from deeplab.reporting.predictions import label_image, write_labels
 from deeplab.reporting.writing import replacing
 
-# The devkit's table as it is printed in VOC's documentation.
-KNOWN = {
-    0: (0, 0, 0),
-    1: (128, 0, 0),
-    2: (0, 128, 0),
-    3: (128, 128, 0),
-    4: (0, 0, 128),
-    7: (128, 128, 128),
-    8: (64, 0, 0),
-    15: (192, 128, 128),
-    20: (0, 64, 128),
-    255: (224, 224, 192),
-}
-
-
-def test_voc_palette():
-    palette = voc_palette()
-    assert palette.shape == (256, 3)
-    assert palette.dtype == np.uint8
-    assert {label: tuple(palette[label].tolist()) for label in KNOWN} == KNOWN
-    assert len({tuple(colour) for colour in palette.tolist()}) == 256
-
-
-def test_own_colours_come_first():
-    palette = class_palette([(1, 2, 3), [250, 0, 255]])
-    assert palette[:2].tolist() == [[1, 2, 3], [250, 0, 255]]
-    np.testing.assert_array_equal(palette[2:], voc_palette()[2:])
-    np.testing.assert_array_equal(class_palette(), voc_palette())
-
-
-@pytest.mark.parametrize(
-    ("colours", "named"),
-    [
-        ([(0, 0, 0), (1, 2)], "data.palette[1]"),
-        ([(0, 0, 256)], "data.palette[0]"),
-        ([(0.5, 0, 0)], "data.palette[0]"),
-        ([(0, 0, 0)] * 256, "256 colours"),
-    ],
-)
-def test_bad_colours_are_named(colours, named):
-    with pytest.raises(InputError, match=re.escape(named)):
-        class_palette(colours)
+PALETTE = np.random.default_rng(0).integers(0, 256, (256, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
 def test_written_labels_are_read_back_as_indices(tmp_path, dtype):
     labels = np.random.default_rng(0).integers(0, 256, (23, 31)).astype(dtype)
     path = tmp_path / "sub" / "Müller (1), a=b.png"
-    write_labels(path, labels)
+    write_labels(path, labels, PALETTE)
     with Image.open(path) as image:
         assert image.mode == "P"
         assert image.size == (31, 23)
         np.testing.assert_array_equal(np.asarray(image), labels)
-        np.testing.assert_array_equal(np.reshape(image.getpalette(), (-1, 3)), voc_palette())
-        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), voc_palette()[labels])
+        np.testing.assert_array_equal(np.reshape(image.getpalette(), (-1, 3)), PALETTE)
+        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), PALETTE[labels])
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_few_classes_keep_their_indices_and_any_layout_is_taken(tmp_path):
     labels = np.asfortranarray(np.array([[0, 1, 2], [2, 0, 0]], dtype=np.uint8))[:, ::-1]
-    write_labels(tmp_path / "a.png", labels, class_palette([(9, 8, 7)] * 3))
+    write_labels(tmp_path / "a.png", labels, PALETTE)
     with Image.open(tmp_path / "a.png") as image:
         np.testing.assert_array_equal(np.asarray(image), labels)
-        assert image.convert("RGB").getpixel((0, 0)) == (9, 8, 7)
+        assert image.convert("RGB").getpixel((0, 0)) == tuple(PALETTE[2].tolist())
 
 
 @pytest.mark.parametrize(
@@ -83,7 +40,7 @@ def test_few_classes_keep_their_indices_and_any_layout_is_taken(tmp_path):
 )
 def test_what_is_no_label_map_is_refused(labels):
     with pytest.raises(ValueError, match=r"classes 0\.\.255|is \(H, W\)"):
-        label_image(labels)
+        label_image(labels, PALETTE)
 
 
 def test_a_failed_write_leaves_the_older_file_and_no_rest(tmp_path):

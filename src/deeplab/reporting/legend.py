@@ -10,7 +10,6 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from deeplab.reporting.palette import VOID, Palette
-from deeplab.reporting.predictions import label_image
 
 INK = (32, 33, 36)
 FAINT = (118, 122, 128)
@@ -34,7 +33,10 @@ def text_size(width: int) -> int:
 def shares(label_maps: Iterable[npt.NDArray[np.integer]]) -> dict[int, float]:
     """Return the classes present, the largest first, with their shares of all pixels; void counts as a class."""
     # Pillow's histogram, because numpy's bincount makes eight bytes of every pixel first.
-    counts = sum((np.array(label_image(labels).histogram()) for labels in label_maps), np.zeros(VOID + 1, int))
+    counts = sum(
+        (np.array(Image.fromarray(labels.astype(np.uint8)).histogram()) for labels in label_maps),
+        np.zeros(VOID + 1, int),
+    )
     order = np.argsort(-counts, kind="stable")
     return {int(k): float(counts[k] / counts.sum()) for k in order if counts[k] > 0}
 

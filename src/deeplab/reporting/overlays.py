@@ -7,16 +7,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from deeplab.reporting.legend import LEAST_WIDTH, PAPER, legend, shares, with_legend
-from deeplab.reporting.palette import Palette, voc_palette
+from deeplab.reporting.palette import Palette
 from deeplab.reporting.predictions import label_image
 
 FILL = 140  # of 255: how much of the colour lies over a surface
 OUTLINE = 220  # of 255: how much white lies along its outline
 
 
-def tinted(
-    image: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], palette: Palette | None = None
-) -> Image.Image:
+def tinted(image: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer], palette: Palette) -> Image.Image:
     """Colour a photo, uint8 (H, W, 3), by its label map (H, W): surfaces translucent, outlined in white.
 
     A class whose colour is black (VOC's background) leaves the photo as it is.
@@ -25,7 +23,6 @@ def tinted(
     """
     if image.shape[:2] != labels.shape:
         raise ValueError(f"Image {image.shape[:2]} and label map {labels.shape} differ in size.")
-    palette = voc_palette() if palette is None else palette
     visible = (palette.max(axis=1) > 0)[labels]
     opacity = np.where(visible, np.uint8(FILL), np.uint8(0))
     picture = Image.fromarray(np.ascontiguousarray(image))
@@ -39,13 +36,12 @@ def overlay(
     image: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.integer],
     class_names: Sequence[str],
-    palette: Palette | None = None,
+    palette: Palette,
 ) -> Image.Image:
     """Return `tinted` with a legend of the classes present, by size, underneath.
 
     Raises ValueError if image (H, W, 3) and label map (H, W) differ in size.
     """
-    palette = voc_palette() if palette is None else palette
     picture = tinted(image, labels, palette)
     below = legend(shares([labels]), class_names, palette, max(LEAST_WIDTH, picture.width))
     return with_legend(picture, below)

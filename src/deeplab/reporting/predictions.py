@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from deeplab.reporting.palette import Palette, voc_palette
+from deeplab.reporting.palette import Palette
 from deeplab.reporting.writing import replacing
 
 
-def label_image(labels: npt.NDArray[np.integer], palette: Palette | None = None) -> Image.Image:
-    """Return a label map (H, W) as a palette picture: its pixels are the classes, its palette their colours (VOC's).
+def label_image(labels: npt.NDArray[np.integer], palette: Palette) -> Image.Image:
+    """Return a label map (H, W) as a palette picture: its pixels are the classes, its palette their colours.
 
     Raises ValueError for another shape or classes outside 0..255.
     """
@@ -22,11 +22,11 @@ def label_image(labels: npt.NDArray[np.integer], palette: Palette | None = None)
             raise ValueError(f"A palette picture holds classes 0..255, got {labels.min()}..{labels.max()}.")
         labels = labels.astype(np.uint8)
     image = Image.fromarray(np.ascontiguousarray(labels)).convert("L")
-    image.putpalette((voc_palette() if palette is None else palette).tobytes())
+    image.putpalette(palette.tobytes())
     return image
 
 
-def write_labels(path: Path, labels: npt.NDArray[np.integer], palette: Palette | None = None) -> None:
+def write_labels(path: Path, labels: npt.NDArray[np.integer], palette: Palette) -> None:
     """Write a label map (H, W) as a palette PNG, whole or not at all; read back as indices it is the label map.
 
     Raises InputError if the file cannot be written, ValueError as `label_image` does.

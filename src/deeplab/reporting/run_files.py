@@ -7,10 +7,10 @@ import json
 import subprocess
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,8 @@ METRICS = "metrics.json"
 RUN = "run.json"
 PER_PICTURE = "per_picture.npz"
 
-State = Literal["running", "finished", "failed", "preempted"]
+STATES = ("running", "finished", "failed", "preempted")
+
 Counts = npt.NDArray[np.integer]
 
 
@@ -104,41 +105,15 @@ def _checked_paper(paper: Mapping[str, Any]) -> dict[str, Any]:
     return dict(paper)
 
 
-@dataclass(frozen=True)
-class RunRecord:
-    """The content of `run.json`: how a run stands and what it ran on."""
-
-    state: State
-    seed: int | None = None
-    commit: str | None = None
-    device: str | None = None
-    images_per_second: float | None = None
-    peak_memory: int | None = None
-    """Bytes: of the device if it is a GPU, else of the process."""
-    message: str | None = None
-    """Why it failed or was stopped."""
-
-
-def write_run(folder: Path, record: RunRecord) -> None:
-    """Write `run.json`; without a commit in the record, that of the code is put in.
-
-    Raises InputError if it cannot be written.
-    """
-    document = asdict(record)
-    document["commit"] = record.commit or code_version()["commit"]
-    write_json(folder / RUN, document)
-
-
-def read_run(folder: Path) -> RunRecord:
-    """Read `run.json`; keys that this version does not know are left out.
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read `run.json`, how a run stands and what it ran on.
 
     Raises InputError if it is missing, unreadable, or has no known state.
     """
     document = read_json(folder / RUN)
-    if document.get("state") not in get_args(State):
-        raise InputError(f"{folder / RUN}: state is {document.get('state')!r}, expected one of {get_args(State)}.")
-    known = {field.name for field in fields(RunRecord)}
-    return RunRecord(**{key: value for key, value in document.items() if key in known})
+    if document.get("state") not in STATES:
+        raise InputError(f"{folder / RUN}: state is {document.get('state')!r}, expected one of {STATES}.")
+    return document
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

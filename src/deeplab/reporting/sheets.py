@@ -8,7 +8,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from deeplab.reporting.legend import FAINT, INK, LEAST_WIDTH, PAPER, font, legend, shares, with_legend
-from deeplab.reporting.palette import Palette, voc_palette
+from deeplab.reporting.palette import Palette
 from deeplab.reporting.predictions import label_image
 
 GAP = 10
@@ -31,8 +31,8 @@ class Row:
 def sheet(
     rows: Sequence[Row],
     class_names: Sequence[str],
-    titles: Sequence[str] = ("image", "truth", "prediction", "after the CRF"),
-    palette: Palette | None = None,
+    titles: Sequence[str],
+    palette: Palette,
     panel: tuple[int, int] = (320, 240),
 ) -> Image.Image:
     """Draw rows of panels, each fitted into `panel` (width, height), with a title a column and one legend.
@@ -41,7 +41,6 @@ def sheet(
     """
     if not rows or any(len(row.labels) + 1 != len(titles) for row in rows):
         raise ValueError(f"A sheet needs at least one row, each with {len(titles) - 1} label maps for {list(titles)}.")
-    palette = voc_palette() if palette is None else palette
     panels = [_panels(row, palette, panel) for row in rows]
     column_width = max(LEAST_WIDTH // len(titles), *(picture.width for row in panels for picture in row))
     width = GAP + len(titles) * (column_width + GAP)
