@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from deeplab import __version__
 from deeplab.reporting.run_files import code_version, write_json
 
 
@@ -28,8 +27,7 @@ class RunRecord:
             "state": "running",
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": sys.argv,
-            "version": __version__,
-            "commit": code_version(),
+            **code_version(),
             "host": socket.gethostname(),
             "python": platform.python_version(),
             "torch": torch.__version__,
