@@ -74,7 +74,8 @@ def _ring(rng: np.random.Generator, height: int, width: int) -> Shape:
 def _rope(rng: np.random.Generator, height: int, width: int) -> Shape:
     place = _place(rng, height, width)
     steps, stride = int(rng.integers(14, 26)), 6 * place.unit
-    bends = rng.uniform(-0.16, 0.16) + 0.25 * np.sin(np.arange(steps) * rng.uniform(0.2, 0.7) + rng.uniform(0, 2 * np.pi))
+    wave = np.sin(np.arange(steps) * rng.uniform(0.2, 0.7) + rng.uniform(0, 2 * np.pi))
+    bends = rng.uniform(-0.16, 0.16) + 0.25 * wave
     headings = rng.uniform(0, 2 * np.pi) + np.cumsum(bends)
     points = np.cumsum(stride * np.stack([np.cos(headings), np.sin(headings)], axis=1), axis=0)
     points -= points.mean(axis=0)
