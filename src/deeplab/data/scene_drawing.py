@@ -20,10 +20,10 @@ _COLOUR_TRIES = 12
 # Pixels beyond a thing's own that its shadow can darken: its length and three sigmas of its blur.
 _SHADOW_REACH = 11
 
-# Preferred hue of each kind: neighbours overlap, and one thing in twelve has any hue at all.
-_HUES = {"ball": 0.0, "crate": 0.09, "ring": 0.86, "rope": 0.17, "star": 0.69, "leaf": 0.34, "mug": 0.53}
+# Preferred hue of each kind: neighbours touch, and one thing in sixteen has any hue at all.
+_HUES = {"ball": 0.97, "crate": 0.08, "ring": 0.83, "rope": 0.19, "star": 0.66, "leaf": 0.34, "mug": 0.5}
 _HUE_SPREAD = 0.06
-_STRAYS = 0.08
+_STRAYS = 0.06
 
 
 def draw_scene(seed: int, index: int, height: int, width: int, void_outline: int = 0) -> tuple[UInt8Array, UInt8Array]:
@@ -49,9 +49,9 @@ def draw_scene(seed: int, index: int, height: int, width: int, void_outline: int
 
 
 def _choose_kinds(rng: np.random.Generator) -> Sequence[str]:
-    """Choose five to eight things; a rope or a ring, thin and curved, is always among them."""
+    """Choose four to seven things; a rope or a ring, thin and curved, is always among them."""
     kinds = list(SHAPES)
-    chosen = [kinds[i] for i in rng.integers(len(kinds), size=rng.integers(4, 8))]
+    chosen = [kinds[i] for i in rng.integers(len(kinds), size=rng.integers(3, 7))]
     chosen.insert(int(rng.integers(len(chosen) + 1)), ("rope", "ring")[int(rng.integers(2))])
     return chosen
 
