@@ -83,11 +83,11 @@ class PictureLoader(DataLoader[Batch]):
 
 
 class TrainingLoader(PictureLoader):
-    """Batches of one rank, resumable in mid-epoch: Lightning stores `state_dict` in the checkpoint.
+    """Batches of one rank, each pass going on where the last one ended; resumable after any optimizer step.
 
-    A batch: `id` list of str, `image` float32 (B, 3, crop, crop), `label` int64 (B, crop, crop). The state is the epoch
-    and the number of global batches handed out, so that it holds for every rank and may be saved after any optimizer
-    step; what is handed out of an unfinished global batch is handed out again.
+    A batch: `id` list of str, `image` float32 (B, 3, crop, crop), `label` int64 (B, crop, crop). The state, which
+    Lightning stores in its checkpoints, counts the global batches handed out, so that it holds for every rank; what is
+    handed out of an unfinished global batch is handed out again.
 
     Lightning loads it only if the loader was not made before the checkpoint was read, so nothing may ask for
     `trainer.estimated_stepping_batches` on the way (Lightning issue 20550).
@@ -103,23 +103,35 @@ class TrainingLoader(PictureLoader):
             collate_fn=_collate,
         )
         self._order = sampler
-        self._handed_out = 0
+        self._handed_out = 0  # micro-batches since the start of training
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        # A generator: the epoch is fixed when the first batch is asked for, after Lightning's set_epoch.
-        self._handed_out = self._order.start_batch * self._order.accumulate
+        self._order.next_batch = self._handed_out // self._order.accumulate
+        self._handed_out = self._order.next_batch * self._order.accumulate
         for batch in super().__iter__():
             self._handed_out += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Return the position in the training data: epoch, and global batches done in it."""
-        return {"epoch": self._order.epoch, "global_batch": self._handed_out // self._order.accumulate}
+        """Return the position in the training data, and what it is a position in."""
+        return {"global_batch": self._handed_out // self._order.accumulate, **self._identity()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Let the next pass go on from a position."""
-        self._order.set_epoch(state["epoch"])
-        self._order.start_batch = state["global_batch"]
+        """Let the next pass begin at a position.
+
+        Raises InputError for a position in other data: another number of pictures or another global batch.
+        """
+        before = {key: state[key] for key in self._identity()}
+        if before != self._identity():
+            raise InputError(
+                f"The checkpoint was made with {before['num_pictures']} training pictures in global batches of "
+                f"{before['global_batch_size']}, this run has {self._order.num_pictures} in batches of "
+                f"{self._order.global_batch_size}; resume with the same data and global batch, or start a new run."
+            )
+        self._handed_out = state["global_batch"] * self._order.accumulate
+
+    def _identity(self) -> dict[str, int]:
+        return {"num_pictures": self._order.num_pictures, "global_batch_size": self._order.global_batch_size}
 
 
 def evaluation_loader(

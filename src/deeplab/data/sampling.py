@@ -23,7 +23,9 @@ class TrainingSampler(Sampler[tuple[int, int]]):
     What is left of the permutation after the last whole global batch waits for another epoch; a set of fewer than G
     pictures is gone through repeatedly, each time in a new order, until one global batch is full.
 
-    `set_epoch` starts another epoch at its beginning; `start_batch` lets the next pass begin at that global batch.
+    `next_batch` is the global batch, counted from the start of training, at which the next pass begins; a pass goes on
+    for one epoch's number of batches. The epoch follows from it alone, for trainers count epochs in their own ways
+    (Lightning skips one where it resumes at an epoch's end).
     """
 
     def __init__(
@@ -34,39 +36,35 @@ class TrainingSampler(Sampler[tuple[int, int]]):
         if per_device < 1:
             raise InputError(f"data.batch_size_per_device={per_device}: it must be at least 1.")
         assert accumulate >= 1 and 0 <= rank < ranks
-        self.epoch = 0
-        self.start_batch = 0
+        self.next_batch = 0
         self.accumulate = accumulate
         self.global_batch_size = per_device * accumulate * ranks
         self.batches_per_epoch = max(1, num_pictures // self.global_batch_size)
-        self._num_pictures = num_pictures
+        self.num_pictures = num_pictures
         self._per_device = per_device
         self._seed = seed
         self._ranks = ranks
         self._rank = rank
 
-    def set_epoch(self, epoch: int) -> None:
-        """Go to the beginning of an epoch; to name the epoch that is under way changes nothing."""
-        if epoch != self.epoch:
-            self.epoch = epoch
-            self.start_batch = 0
-
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Return the pictures of an epoch over all ranks (batches_per_epoch * global_batch_size,)."""
         needed = self.batches_per_epoch * self.global_batch_size
-        rounds = -(-needed // self._num_pictures)
+        rounds = -(-needed // self.num_pictures)
         shuffles = [
-            np.random.default_rng([_ORDER_STREAM, self._seed, epoch, number]).permutation(self._num_pictures)
+            np.random.default_rng([_ORDER_STREAM, self._seed, epoch, number]).permutation(self.num_pictures)
             for number in range(rounds)
         ]
         return np.concatenate(shuffles)[:needed]
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch, start = self.epoch, self.start_batch
-        self.start_batch = 0
-        slices = self.order(epoch).reshape(self.batches_per_epoch, self.accumulate, self._ranks, self._per_device)
-        for picture in slices[start:, :, self._rank].ravel().tolist():
-            yield epoch, picture
+        known_epoch = -1
+        for number in range(self.next_batch, self.next_batch + self.batches_per_epoch):
+            epoch, batch = divmod(number, self.batches_per_epoch)
+            if epoch != known_epoch:
+                slices = self.order(epoch).reshape(-1, self.accumulate, self._ranks, self._per_device)
+                known_epoch = epoch
+            for picture in slices[batch, :, self._rank].ravel().tolist():
+                yield epoch, picture
 
     def __len__(self) -> int:
         """Return the number of pictures of one rank in a whole epoch."""

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from deeplab.data.labels import VOID
 from deeplab.data.reading import UInt8Array
-from deeplab.data.scene_shapes import SHAPES, FloatArray, Shape
+from deeplab.data.scene_shapes import SHAPES, FloatArray
 
 CLASS_NAMES = ("background", *SHAPES)
 
@@ -16,8 +17,13 @@ CLASS_NAMES = ("background", *SHAPES)
 _CONTRAST = 55.0
 _COLOUR_TRIES = 12
 
-# Preferred hue of each kind; three in ten things have any hue, the others stray far from it.
-_HUES = dict(zip(SHAPES, (0.0, 0.09, 0.85, 0.13, 0.17, 0.33, 0.58), strict=True))
+# Pixels beyond a thing's own that its shadow can darken: its length and three sigmas of its blur.
+_SHADOW_REACH = 11
+
+# Preferred hue of each kind: neighbours touch, and one thing in sixteen has any hue at all.
+_HUES = {"ball": 0.97, "crate": 0.08, "ring": 0.83, "rope": 0.19, "star": 0.66, "leaf": 0.34, "mug": 0.5}
+_HUE_SPREAD = 0.06
+_STRAYS = 0.06
 
 
 def draw_scene(seed: int, index: int, height: int, width: int, void_outline: int = 0) -> tuple[UInt8Array, UInt8Array]:
@@ -32,18 +38,20 @@ def draw_scene(seed: int, index: int, height: int, width: int, void_outline: int
     light_angle = rng.uniform(0, 2 * np.pi)
     for kind in _choose_kinds(rng):
         shape = SHAPES[kind](rng, height, width)
-        _cast_shadow(rng, image, shape.mask, light_angle)
-        _paint(rng, image, shape, kind)
-        label[shape.mask > 0] = CLASS_NAMES.index(kind)
+        window = _window(shape.mask)
+        mask = shape.mask[window]
+        _cast_shadow(rng, image[window], mask, light_angle)
+        _paint(rng, image[window], mask > 0, shape.surface[window], kind)
+        label[window][mask > 0] = CLASS_NAMES.index(kind)
     if void_outline:
         label = _outlined(label, void_outline)
     return _photograph(rng, image, light_angle), label
 
 
 def _choose_kinds(rng: np.random.Generator) -> Sequence[str]:
-    """Choose five to eight things; a rope or a ring, thin and curved, is always among them."""
+    """Choose four to seven things; a rope or a ring, thin and curved, is always among them."""
     kinds = list(SHAPES)
-    chosen = [kinds[i] for i in rng.integers(len(kinds), size=rng.integers(4, 8))]
+    chosen = [kinds[i] for i in rng.integers(len(kinds), size=rng.integers(3, 7))]
     chosen.insert(int(rng.integers(len(chosen) + 1)), ("rope", "ring")[int(rng.integers(2))])
     return chosen
 
@@ -61,7 +69,7 @@ def _ground(rng: np.random.Generator, height: int, width: int) -> FloatArray:
 
 
 def _surface(rng: np.random.Generator, height: int, width: int) -> FloatArray:
-    colour = _colour(rng, rng.random(), 0.5, (0.05, 0.5), (0.3, 0.85))
+    colour = _colour(rng, rng.random(), 0.5, (0.03, 0.35), (0.3, 0.85))
     rows, columns = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None, :]
     kind, period = int(rng.integers(4)), np.float32(rng.uniform(4, 9))
     if kind == 0:  # pebbles
@@ -76,22 +84,30 @@ def _surface(rng: np.random.Generator, height: int, width: int) -> FloatArray:
     return np.asarray(colour * brightness[..., None], dtype=np.float32)
 
 
-def _paint(rng: np.random.Generator, image: FloatArray, shape: Shape, kind: str) -> None:
-    inside = shape.mask > 0
+def _window(mask: UInt8Array) -> tuple[slice, slice]:
+    """Return the part of the picture that a thing and its shadow lie in."""
+    left, top, width, height = cv2.boundingRect(mask)
+    rows = slice(max(0, top - _SHADOW_REACH), top + height + _SHADOW_REACH)
+    return rows, slice(max(0, left - _SHADOW_REACH), left + width + _SHADOW_REACH)
+
+
+def _paint(
+    rng: np.random.Generator, image: FloatArray, inside: npt.NDArray[np.bool_], surface: FloatArray, kind: str
+) -> None:
     if not inside.any():
         return
     covered = image[inside]
     covered = covered[rng.integers(len(covered), size=48)]
+    spread = 0.5 if rng.random() < _STRAYS else _HUE_SPREAD
     best, best_contrast = np.zeros(3, dtype=np.float32), -1.0
     for _ in range(_COLOUR_TRIES):
-        strays = rng.random() < 0.3
-        colour = _colour(rng, _HUES[kind], 0.5 if strays else 0.09, (0.25, 0.9), (0.3, 0.95))
+        colour = _colour(rng, _HUES[kind], spread, (0.45, 0.95), (0.35, 0.95))
         contrast = float(np.quantile(np.linalg.norm(covered - colour, axis=1), 0.15))
         if contrast > best_contrast:
             best, best_contrast = colour, contrast
         if contrast > _CONTRAST:
             break
-    image[inside] = best * shape.surface[inside][:, None]
+    image[inside] = best * surface[inside][:, None]
 
 
 def _colour(

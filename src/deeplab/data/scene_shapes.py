@@ -74,11 +74,12 @@ def _ring(rng: np.random.Generator, height: int, width: int) -> Shape:
 def _rope(rng: np.random.Generator, height: int, width: int) -> Shape:
     place = _place(rng, height, width)
     steps, stride = int(rng.integers(14, 26)), 6 * place.unit
-    bends = rng.uniform(-0.16, 0.16) + 0.25 * np.sin(np.arange(steps) * rng.uniform(0.2, 0.7) + rng.uniform(0, 2 * np.pi))
+    wave = np.sin(np.arange(steps) * rng.uniform(0.2, 0.7) + rng.uniform(0, 2 * np.pi))
+    bends = rng.uniform(-0.16, 0.16) + 0.25 * wave
     headings = rng.uniform(0, 2 * np.pi) + np.cumsum(bends)
     points = np.cumsum(stride * np.stack([np.cos(headings), np.sin(headings)], axis=1), axis=0)
     points -= points.mean(axis=0)
-    thickness = max(2, round(rng.uniform(3.2, 6) * place.unit))
+    thickness = max(2, round(rng.uniform(3.5, 6) * place.unit))
     mask = _drawn_line(place, points, thickness)
     surface = 1 + 0.13 * _stripes(place.u + place.v, 5.0 * place.unit)
     return Shape(mask, surface.astype(np.float32))
@@ -139,7 +140,7 @@ def _place(rng: np.random.Generator, height: int, width: int, turn: float = np.p
     columns = (np.arange(width) - x).astype(np.float32)[None, :]
     rows = (np.arange(height) - y).astype(np.float32)[:, None]
     cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    unit = min(height, width) / 160 * rng.uniform(1.0, 1.4)
+    unit = min(height, width) / 160 * rng.uniform(1.15, 1.6)
     return _Place(x, y, angle, unit, cosine * columns + sine * rows, cosine * rows - sine * columns)
 
 
