@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 def train(config: "DictConfig", folder: Path) -> None:
     """Train and evaluate as `config` says; everything that is written lies in `folder`."""
-    from deeplab.config.build import build_data, build_module, build_network, check, freeze, initialise, prepare_network
+    from deeplab.config.build import build_data, build_module, build_network, check, check_crop, freeze, initialise, prepare_network
     from deeplab.config.preflight import to_plain
     from deeplab.scoring import score
     from deeplab.training.run_record import RunRecord
@@ -28,6 +28,7 @@ def train(config: "DictConfig", folder: Path) -> None:
     with RunRecord(folder, name=plain["name"], seed=plain["seed"]) as record:
         seed_everything(plain["seed"])
         network = build_network(plain["model"], len(plain["data"]["class_names"]))
+        check_crop(plain, network)
         freeze_bn = initialise(network, plain)
         freeze(network, plain["optim"]["freeze"])
         prepare_network(network, plain["trainer"])

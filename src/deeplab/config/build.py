@@ -52,6 +52,17 @@ def check(config: Plain) -> None:
     check_device(trainer)
 
 
+def check_crop(config: Plain, network: DeepLab | MultiScale) -> None:
+    """Raise InputError for a crop whose labels cannot be subsampled exactly to the logits' positions."""
+    crop, multiple = config["data"]["crop_size"], network.size_multiple
+    if crop < 2 or (crop - 1) % multiple:
+        below = max(1, (crop - 1) // multiple) * multiple + 1
+        raise InputError(
+            f"data.crop_size={crop} is not a multiple of {multiple} plus 1, which this network's grid needs; the nearest "
+            f"are {below} or {below + multiple}."
+        )
+
+
 def check_device(trainer: Plain) -> None:
     """Raise InputError when a GPU is asked for and there is none."""
     if trainer["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():

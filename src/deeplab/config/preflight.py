@@ -19,11 +19,23 @@ def to_plain(config: Any) -> Any:
     """
     if not OmegaConf.is_config(config):
         return config
-    missing = sorted(OmegaConf.missing_keys(config))
+    missing = list(_missing(config, ""))
     if missing:
         keys = ", ".join(missing)
-        raise InputError(f"No value for {keys}; give {'it' if len(missing) == 1 else 'them'} on the command line as {missing[0]}=VALUE.")
+        pronoun = "it" if len(missing) == 1 else "them"
+        raise InputError(f"No value for {keys}; give {pronoun} on the command line as {missing[0]}=VALUE.")
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+def _missing(config: Any, path: str) -> Iterator[str]:
+    """Paths of values that are still `???`; interpolations of them are not counted again."""
+    keys = config.keys() if isinstance(config, DictConfig) else range(len(config))
+    for key in keys:
+        here = f"{path}.{key}" if path else str(key)
+        if OmegaConf.is_missing(config, key):
+            yield here
+        elif not OmegaConf.is_interpolation(config, key) and OmegaConf.is_config(config[key]):
+            yield from _missing(config[key], here)
 
 
 def preflight(config: Any, given_later: dict[str, set[str]] | None = None) -> None:

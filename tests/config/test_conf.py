@@ -1,0 +1,138 @@
+"""Every file in conf/ is composed and preflighted."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from deeplab.config import schema
+from deeplab.config.build import build_crf_params, build_inference, build_network, check, check_crop
+from deeplab.config.launch import conf_dir
+from deeplab.config.preflight import preflight, to_plain
+from deeplab.errors import InputError
+
+CONF = conf_dir()
+GROUPS = sorted({str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} - {".", "hydra/job_logging"})
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+FILES = [
+    f"{group}={path.stem}" for group in GROUPS if group != "experiment" for path in sorted((CONF / group).glob("*.yaml"))
+]
+PLACES = ["data.root=/somewhere", "init.path=weights.pth", "data.class_names=[background,thing]"]
+
+
+@pytest.fixture(autouse=True)
+def hydra() -> Iterator[None]:
+    schema.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+    GlobalHydra.instance().clear()
+
+
+def composed(overrides: list[str], command: str = "train") -> dict[str, Any]:
+    """The plain configuration; places are filled in where they are missing."""
+    config = compose(command, overrides=overrides)
+    for place in PLACES:
+        key = place.split("=")[0]
+        section, name = key.split(".")
+        if OmegaConf.is_missing(config[section], name):
+            overrides = [*overrides, place]
+    plain: dict[str, Any] = to_plain(compose(command, overrides=overrides))
+    return plain
+
+
+@pytest.mark.parametrize("choice", FILES)
+def test_every_choice_fits_the_code(choice: str) -> None:
+    plain = composed([choice])
+    if choice == "trainer=gpu":
+        plain["trainer"]["accelerator"] = "cpu"  # whether there is one is another question
+    check(plain)
+    build_inference(plain["inference"])
+    build_crf_params(plain["crf"])
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_fits_the_code(experiment: str) -> None:
+    plain = composed([f"experiment={experiment}"])
+    check(plain)
+    assert plain["name"] == experiment
+    with torch.device("meta"):
+        network = build_network(plain["model"], len(plain["data"]["class_names"]))
+    assert (plain["data"]["crop_size"] - 1) % network.size_multiple == 0
+
+
+@pytest.mark.parametrize("backbone", ["vgg16", "resnet18", "mobilenetv2"])
+@pytest.mark.parametrize("head", ["classifier", "large_fov", "aspp_s", "aspp_l"])
+def test_every_head_fits_every_backbone(backbone: str, head: str) -> None:
+    plain = composed([f"model/backbone={backbone}", f"model/head={head}"])
+    with torch.device("meta"):
+        network = build_network(plain["model"], 21)
+    assert type(network.head).__name__.startswith("Direct") == (backbone != "vgg16" and head != "classifier")
+
+
+def test_the_command_line_beats_the_experiment() -> None:
+    plain = composed(["experiment=voc12_vgg16_aspp_s", "model/head=large_fov", "optim.lr=0.5", "crf=kazuto"])
+    assert plain["model"]["head"]["_target_"].endswith("heads.LargeFOV")
+    assert plain["optim"]["lr"] == 0.5
+    assert plain["crf"]["bilateral_xy_std"] == 67
+
+
+def test_the_papers_numbers_are_fractions_in_every_experiment_of_a_table() -> None:
+    rows = {name: composed([f"experiment={name}"])["paper"] for name in EXPERIMENTS}
+    carried = {name: paper for name, paper in rows.items() if paper is not None}
+    assert carried["voc12_vgg16_aspp_l"] == {"table": "3", "row": "ASPP-L", "miou": 0.6896, "miou_crf": 0.7157}
+    assert all(0 < paper[key] < 1 for paper in carried.values() for key in ("miou", "miou_crf"))
+
+
+def test_all_mismatches_are_reported_at_once_with_their_places() -> None:
+    plain = composed([])
+    plain["model"]["head"]["ratez"] = [1]
+    plain["model"]["backbone"]["_target_"] = "deeplab.models.nowhere.Net"
+    del plain["optim"]["schedule"]["max_steps"]
+    with pytest.raises(InputError) as caught:
+        check(plain)
+    text = str(caught.value)
+    assert "model.head.ratez is not a parameter of deeplab.models.heads.DirectASPP" in text
+    assert "model.backbone._target_=deeplab.models.nowhere.Net cannot be imported" in text
+    assert "optim.schedule.max_steps is missing" in text
+    assert "\n" not in text
+
+
+def test_a_value_that_cannot_be_called_is_refused() -> None:
+    with pytest.raises(InputError, match=r"part\._target_=deeplab\.__version__ cannot be"):
+        preflight({"part": {"_target_": "deeplab.__version__"}})
+
+
+def test_missing_values_are_named() -> None:
+    with pytest.raises(InputError, match=r"No value for data\.root; give it on the command line as data\.root=VALUE"):
+        to_plain(compose("train", overrides=["data=voc12"]))
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("optim.loss_group=3", r"optim\.loss_group=3 does not divide .*choose one of \[1, 2, 5, 10\]"),
+        ("evaluate=worst", "evaluate=worst: choose best, last or none"),
+        ("trainer=gpu", "this machine has no GPU"),
+        ("optim.max_steps=0", "must be at least 1"),
+    ],
+)
+def test_values_that_cannot_work_are_refused(override: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        check(composed([override]))
+
+
+def test_a_crop_off_the_grid_is_refused_with_the_nearest() -> None:
+    plain = composed(["data.crop_size=160"])
+    with pytest.raises(InputError, match=r"data\.crop_size=160 .* 145 or 161"):
+        check_crop(plain, build_network(plain["model"], 8))
+
+
+def test_a_backbone_that_refuses_its_value_is_one_sentence() -> None:
+    plain = composed(["model.backbone.output_stride=5"])
+    with pytest.raises(InputError, match="output_stride=5: choose one of"):
+        build_network(plain["model"], 3)
