@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from deeplab.data import scenes
 from deeplab.data.scene_drawing import CLASS_NAMES, draw_scene
 from deeplab.data.scenes import Scenes
 from deeplab.errors import InputError
@@ -19,9 +20,26 @@ def test_a_scene_depends_on_seed_and_index_only() -> None:
     assert not np.array_equal(first[0]["image"], Scenes({"train": 1}, seed=4).split("train")[0]["image"])
 
 
+def test_what_a_caller_does_to_a_sample_stays_with_it() -> None:
+    split = Scenes({"train": 1}, height=40, width=40).split("train")
+    before = split[0]["image"].copy()
+    changed = split[0]
+    changed["image"][:] = 0
+    changed["label"][:] = 9
+    assert np.array_equal(split[0]["image"], before) and split[0]["label"].max() < 8
+
+
+def test_no_more_scenes_are_kept_than_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenes, "_KEPT_BYTES", 3 * 4 * 40 * 40)
+    split = Scenes({"train": 9}, height=40, width=40).split("train")
+    first = [split[i]["image"] for i in range(9)]
+    assert len(split._kept) == 3
+    assert all(np.array_equal(split[i]["image"], first[i]) for i in range(9))
+
+
 def test_splits_share_no_picture() -> None:
-    scenes = Scenes({"train": 20, "val": 20, "test": 20}, height=40, width=40)
-    pictures = [scenes.split(name)[i]["image"].tobytes() for name in ("train", "val", "test") for i in range(20)]
+    layout = Scenes({"train": 20, "val": 20, "test": 20}, height=40, width=40)
+    pictures = [layout.split(name)[i]["image"].tobytes() for name in ("train", "val", "test") for i in range(20)]
     assert len(set(pictures)) == 60
 
 

@@ -35,8 +35,7 @@ class TrainingPictures(Dataset[Batch]):
         sample = self._pictures[index]
         label = self._rule(sample["label"], self._pictures.label_source(index))
         changed = self._transform(sample["image"], label, epoch, index)
-        # Contiguous, or batches would be channels-last without workers and contiguous with them.
-        image = torch.from_numpy(changed.image).permute(2, 0, 1).contiguous()
+        image = torch.from_numpy(changed.image).permute(2, 0, 1)
         return {"id": sample["id"], "image": image, "label": torch.from_numpy(changed.label).long()}
 
 

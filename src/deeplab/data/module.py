@@ -84,11 +84,9 @@ class SegmentationData(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and self._train is None:
-            self._train = self.training_pictures()
-            self._rule.check_set(self._train)
+            self._train = self._checked(self.training_pictures())
         if stage in ("fit", "validate") and self._val is None:
-            self._val = self.pictures(self._val_split)
-            self._rule.check_set(self._val)
+            self._val = self._checked(self.pictures(self._val_split))
 
     def pictures(self, split: str) -> PictureSet:
         """Open all pictures of a split, of which `held_out` is one."""
@@ -103,32 +101,29 @@ class SegmentationData(pl.LightningDataModule):
         return self._share_of_train(held_out=False) if self._hold_out else self._layout.split(self._train_split)
 
     def train_dataloader(self) -> TrainingLoader:
-        if self._train is None:
-            self.setup("fit")
-        assert self._train is not None
+        pictures = self._train or self._checked(self.training_pictures())
         ranks, rank = self._ranks()
         accumulate = self._accumulate
         if accumulate is None:
             accumulate = self.trainer.accumulate_grad_batches if self.trainer else 1
         sampler = TrainingSampler(
-            len(self._train), self._batch_size_per_device, self._seed, accumulate, ranks=ranks, rank=rank
+            len(pictures), self._batch_size_per_device, self._seed, accumulate, ranks=ranks, rank=rank
         )
-        dataset = TrainingPictures(self._train, self._rule, self._transform)
+        dataset = TrainingPictures(pictures, self._rule, self._transform)
         return TrainingLoader(dataset, sampler, self._batch_size_per_device, self._num_workers)
 
     def val_dataloader(self) -> PictureLoader:
-        if self._val is None:
-            self.setup("validate")
-        assert self._val is not None
-        pictures = self._val
+        pictures = self._val or self._checked(self.pictures(self._val_split))
         if self._val_limit is not None and self._val_limit < len(pictures):
             pictures = Selection(pictures, range(self._val_limit))
         return self._evaluation_loader(pictures)
 
     def test_dataloader(self, split: str | None = None) -> PictureLoader:
-        pictures = self.pictures(split or self.test_split or self._val_split)
+        return self._evaluation_loader(self._checked(self.pictures(split or self.test_split or self._val_split)))
+
+    def _checked(self, pictures: PictureSet) -> PictureSet:
         self._rule.check_set(pictures)
-        return self._evaluation_loader(pictures)
+        return pictures
 
     def _share_of_train(self, held_out: bool) -> PictureSet:
         pictures = self._layout.split(self._train_split)

@@ -13,9 +13,11 @@ from deeplab.data.scene_shapes import SHAPES, FloatArray
 
 CLASS_NAMES = ("background", *SHAPES)
 
-# Mean colours of a thing and of what it covers differ by at least this (RGB, 0..255), so that its outline is sharp.
+# The colour of a thing differs from six sevenths of what it covers by this (RGB, 0..255), so that its outline is sharp;
+# of so many colours drawn, the best is taken.
 _CONTRAST = 55.0
 _COLOUR_TRIES = 12
+_SAMPLES = 48
 
 # Pixels beyond a thing's own that its shadow can darken: its length and three sigmas of its blur.
 _SHADOW_REACH = 11
@@ -97,12 +99,12 @@ def _paint(
     if not inside.any():
         return
     covered = image[inside]
-    covered = covered[rng.integers(len(covered), size=48)]
+    covered = covered[rng.integers(len(covered), size=_SAMPLES)]
     spread = 0.5 if rng.random() < _STRAYS else _HUE_SPREAD
     best, best_contrast = np.zeros(3, dtype=np.float32), -1.0
     for _ in range(_COLOUR_TRIES):
         colour = _colour(rng, _HUES[kind], spread, (0.45, 0.95), (0.35, 0.95))
-        contrast = float(np.quantile(np.linalg.norm(covered - colour, axis=1), 0.15))
+        contrast = float(np.sort(np.linalg.norm(covered - colour, axis=1))[_SAMPLES // 7])
         if contrast > best_contrast:
             best, best_contrast = colour, contrast
         if contrast > _CONTRAST:
@@ -135,8 +137,11 @@ def _photograph(rng: np.random.Generator, image: FloatArray, light_angle: float)
     light = np.float32(rng.uniform(0.88, 1.05)) - np.float32(rng.uniform(0.05, 0.2)) * (across + down)
     light = light + np.float32(0.1) * _clouds(rng, height, width, 80)
     lit = cv2.GaussianBlur(image * light[..., None], (0, 0), rng.uniform(0.35, 0.6))
-    noise = rng.standard_normal(lit.shape, dtype=np.float32) * np.float32(rng.uniform(1.5, 4))
-    return np.asarray(np.clip(np.rint(lit + noise), 0, 255), dtype=np.uint8)
+    # The difference of two uniform bytes is near enough to Gaussian and drawn ten times as fast.
+    noise = np.subtract(*rng.integers(0, 256, (2, *lit.shape), dtype=np.uint8), dtype=np.float32)
+    noise *= np.float32(rng.uniform(1.5, 4) * np.sqrt(6) / 255)
+    lit += noise
+    return np.asarray(np.clip(np.rint(lit, out=lit), 0, 255, out=lit), dtype=np.uint8)
 
 
 def _clouds(rng: np.random.Generator, height: int, width: int, cell: int) -> FloatArray:

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from deeplab.data.reading import UInt8Array
 from deeplab.data.samples import Sample
 from deeplab.data.scene_drawing import CLASS_NAMES, draw_scene
 from deeplab.errors import InputError
 
 _FIRST_INDEX = {"train": 0, "val": 1_000_000, "test": 2_000_000}
 _SMALLEST_SIDE = 32
+_KEPT_BYTES = 128 * 2**20
 
 
 class Scenes:
@@ -53,7 +55,10 @@ class Scenes:
 
 
 class ScenePictures:
-    """One split of the scenes; sample i is drawn when it is asked for, and always the same."""
+    """One split of the scenes; sample i is drawn when it is asked for, and always the same.
+
+    The first 128 MiB of samples are kept, a thousand of the default size, for drawing costs more than decoding a file.
+    """
 
     def __init__(self, split: str, count: int, height: int, width: int, seed: int, void_outline: int) -> None:
         self.ids = [f"{split}_{number:06d}" for number in range(count)]
@@ -63,14 +68,20 @@ class ScenePictures:
         self._width = width
         self._seed = seed
         self._void_outline = void_outline
+        self._kept: dict[int, tuple[UInt8Array, UInt8Array]] = {}
+        self._keep_at_most = _KEPT_BYTES // (4 * height * width)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Sample:
-        name = self.ids[index]
-        image, label = draw_scene(self._seed, self._first + index, self._height, self._width, self._void_outline)
-        return {"id": name, "image": image, "label": label}
+        drawn = self._kept.get(index)
+        if drawn is None:
+            drawn = draw_scene(self._seed, self._first + index, self._height, self._width, self._void_outline)
+            if len(self._kept) < self._keep_at_most:
+                self._kept[index] = drawn
+        image, label = drawn
+        return {"id": self.ids[index], "image": image.copy(), "label": label.copy()}
 
     def label_source(self, index: int) -> str:
         return f"scene {self.ids[index]} (classes {', '.join(CLASS_NAMES)})"
