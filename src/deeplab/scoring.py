@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 from rich.console import Console
 
 from deeplab.config.build import build_crf_evaluation, build_trainer
@@ -33,7 +34,7 @@ def score(config: Plain, module: SegmentationModule, data: SegmentationData, spl
         num_pictures=config["num_pictures"],
     )
     crf = build_crf_evaluation(config["crf"], names, on_refined=files.add_refined)
-    callbacks = [files] if crf is None else [files, crf]
+    callbacks: list[pl.Callback] = [files] if crf is None else [files, crf]
     trainer = build_trainer(config["trainer"], callbacks, loggers=False, folder=folder)
     trainer.test(module, dataloaders=data.test_dataloader(split), verbose=False)
     if not trainer.is_global_zero:

@@ -17,7 +17,16 @@ log = logging.getLogger(__name__)
 
 def train(config: "DictConfig", folder: Path) -> None:
     """Train and evaluate as `config` says; everything that is written lies in `folder`."""
-    from deeplab.config.build import build_data, build_module, build_network, check, check_crop, freeze, initialise, prepare_network
+    from deeplab.config.build import (
+        build_data,
+        build_module,
+        build_network,
+        check,
+        check_crop,
+        freeze,
+        initialise,
+        prepare_network,
+    )
     from deeplab.config.preflight import to_plain
     from deeplab.scoring import score
     from deeplab.training.run_record import RunRecord
@@ -41,7 +50,9 @@ def train(config: "DictConfig", folder: Path) -> None:
             score(plain, module, data, plain["data"]["val_split"], folder)
 
 
-def _fit(plain: dict[str, Any], module: "SegmentationModule", data: Any, folder: Path, record: Any) -> tuple[Path | None, Path]:
+def _fit(
+    plain: dict[str, Any], module: "SegmentationModule", data: Any, folder: Path, record: Any
+) -> tuple[Path | None, Path]:
     """Train; return the best checkpoint (None without validation) and the last."""
     from deeplab.config.build import build_callbacks, build_crf_evaluation, build_loggers, build_trainer
     from deeplab.training.checkpoints import checkpoint_callbacks
@@ -56,7 +67,11 @@ def _fit(plain: dict[str, Any], module: "SegmentationModule", data: Any, folder:
     callbacks = [RankSeed(plain["seed"]), throughput, *([crf] if crf else []), best, last, *build_callbacks(plain)]
     trainer = build_trainer(settings, callbacks, build_loggers(plain, folder), folder, optim["max_steps"])
     log.info(
-        "Training %s: %d steps of %d pictures in %s", plain["name"], optim["max_steps"], optim["global_batch_size"], folder
+        "Training %s: %d steps of %d pictures in %s",
+        plain["name"],
+        optim["max_steps"],
+        optim["global_batch_size"],
+        folder,
     )
     try:
         trainer.fit(module, datamodule=data, ckpt_path=plain["resume"], weights_only=True)
@@ -90,8 +105,8 @@ def _not_finite(error: Any, folder: Path) -> str:
     path = folder / "not_finite.json"
     write_json(path, {"step": error.step, "ids": error.ids})
     return (
-        f"The loss became NaN or infinite at step {error.step}; the pictures of that batch are listed in {path}. Look at "
-        "them, or lower optim.lr, or set optim.gradient_clip."
+        f"The loss became NaN or infinite at step {error.step}; the pictures of that batch are listed in {path}. Look "
+        "at them, or lower optim.lr, or set optim.gradient_clip."
     )
 
 

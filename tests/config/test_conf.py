@@ -1,7 +1,6 @@
 """Every file in conf/ is composed and preflighted."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +19,10 @@ CONF = conf_dir()
 GROUPS = sorted({str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} - {".", "hydra/job_logging"})
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 FILES = [
-    f"{group}={path.stem}" for group in GROUPS if group != "experiment" for path in sorted((CONF / group).glob("*.yaml"))
+    f"{group}={path.stem}"
+    for group in GROUPS
+    if group != "experiment"
+    for path in sorted((CONF / group).glob("*.yaml"))
 ]
 PLACES = ["data.root=/somewhere", "init.path=weights.pth", "data.class_names=[background,thing]"]
 

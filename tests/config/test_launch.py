@@ -34,7 +34,8 @@ def test_any_path_arrives_as_the_shell_passes_it(key: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "argument", ["checkpoint='quoted, already'", 'input="x"', "data.root=null", "optim.lr=1e-3", "-m", "data.root=${oc.env:VOC}"]
+    "argument",
+    ["checkpoint='quoted, already'", 'input="x"', "data.root=null", "optim.lr=1e-3", "-m", "data.root=${oc.env:VOC}"],
 )
 def test_what_needs_no_quotes_is_left_alone(argument: str) -> None:
     assert quote_paths([argument]) == [argument]

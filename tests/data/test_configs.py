@@ -24,7 +24,12 @@ def build(*overrides: str) -> SegmentationData:
     keys: dict[str, Any] = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)  # type: ignore
     layout = instantiate(keys.pop("layout"), _convert_="all")
     return SegmentationData(
-        layout=layout, num_classes=len(keys["class_names"]), pad_rgb=(122.675, 116.669, 104.008), seed=0, **keys
+        layout=layout,
+        num_classes=len(keys["class_names"]),
+        pad_rgb=(122.675, 116.669, 104.008),
+        seed=0,
+        global_batch_size=keys.pop("batch_size_per_device"),
+        **keys,
     )
 
 

@@ -19,11 +19,11 @@ from deeplab.errors import InputError
 MEAN_RGB = (122.675, 116.669, 104.008)
 
 
-def training_loader(num_workers: int = 0, seed: int = 0, accumulate: int = 1, pictures: int = 11) -> TrainingLoader:
+def training_loader(num_workers: int = 0, seed: int = 0, size: int = 2, pictures: int = 11) -> TrainingLoader:
     scenes = Scenes({"train": pictures}, height=40, width=48).split("train")
     transform = TrainTransform(33, [0.75, 1.0], mirror=True, pad_rgb=MEAN_RGB, seed=seed)
     dataset = TrainingPictures(scenes, LabelRule(8), transform)
-    return TrainingLoader(dataset, TrainingSampler(pictures, 2, seed, accumulate), 2, num_workers)
+    return TrainingLoader(dataset, TrainingSampler(pictures, size, seed), num_workers)
 
 
 def test_a_training_batch() -> None:
@@ -65,18 +65,17 @@ def test_loading_takes_nothing_from_the_global_stream_of_random_numbers() -> Non
 
 
 def test_a_state_goes_on_at_the_next_global_batch() -> None:
-    whole = training_loader(accumulate=2)
+    whole = training_loader(size=4)
     expected = [batch["id"] for _ in range(4) for batch in whole]
-    assert len(expected) == 16
-    for done in range(12):
-        stopped = training_loader(accumulate=2)
+    assert len(expected) == 8
+    for done in range(6):
+        stopped = training_loader(size=4)
         assert [batch["id"] for batch in islice(chain(stopped, stopped, stopped), done)] == expected[:done]
         state = stopped.state_dict()
-        assert state == {"global_batch": done // 2, "num_pictures": 11, "global_batch_size": 4}
-        resumed = training_loader(accumulate=2)
+        assert state == {"global_batch": done, "num_pictures": 11, "global_batch_size": 4}
+        resumed = training_loader(size=4)
         resumed.load_state_dict(state)
-        begin = done // 2 * 2
-        assert [batch["id"] for batch in resumed] == expected[begin : begin + 4]
+        assert [batch["id"] for batch in resumed] == expected[done : done + 2]
 
 
 def test_a_state_of_other_data_is_refused() -> None:
@@ -96,7 +95,7 @@ def test_a_broken_picture_is_the_same_sentence_with_and_without_workers(make_voc
     dataset = TrainingPictures(pictures, LabelRule(21), TrainTransform(17, [1.0], True, MEAN_RGB, 0))
     for num_workers in (0, 1):
         with pytest.raises(InputError) as caught:
-            list(TrainingLoader(dataset, TrainingSampler(3, 3, 0), 3, num_workers))
+            list(TrainingLoader(dataset, TrainingSampler(3, 3, 0), num_workers))
         assert str(caught.value) == sentence
 
 

@@ -21,7 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "pad_rgb": (122.675, 116.669, 104.008),
     "seed": 0,
     "crop_size": 33,
-    "batch_size_per_device": 2,
+    "global_batch_size": 2,
 }
 
 

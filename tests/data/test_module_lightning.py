@@ -39,9 +39,7 @@ class Recorder(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(
-    folder: Path, resume: Path | None = None, accumulate: int = 1, limit: int | None = None, **options: Any
-) -> Recorder:
+def fit(folder: Path, resume: Path | None = None, limit: int | None = None, **options: Any) -> Recorder:
     data = SegmentationData(
         layout=Scenes({"train": 13, "val": 2}, height=40, width=48),
         num_classes=8,
@@ -50,7 +48,7 @@ def fit(
         seed=0,
         crop_size=33,
         scales=[0.75, 1.0],
-        batch_size_per_device=2,
+        global_batch_size=2,
     )
     recorder = Recorder()
     trainer = pl.Trainer(
@@ -60,11 +58,10 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        accumulate_grad_batches=accumulate,
         default_root_dir=folder,
         callbacks=[ModelCheckpoint(folder, "{step}", save_top_k=-1, **options)],
         num_sanity_val_steps=0,
-        max_steps=16 // accumulate,
+        max_steps=16,
         max_epochs=-1,
         limit_train_batches=limit,
     )
@@ -75,27 +72,24 @@ def fit(
 
 
 @pytest.mark.parametrize(
-    ("accumulate", "options"),
+    "options",
     [
-        (1, {"every_n_train_steps": 1}),
-        (2, {"every_n_train_steps": 1}),
-        (1, {"every_n_epochs": 1, "save_on_train_epoch_end": True}),
-        (1, {"every_n_epochs": 1, "save_on_train_epoch_end": False}),
-        (1, {"every_n_train_steps": 3, "limit": 4}),
-        (1, {"every_n_epochs": 1, "save_on_train_epoch_end": True, "limit": 4}),
+        {"every_n_train_steps": 1},
+        {"every_n_epochs": 1, "save_on_train_epoch_end": True},
+        {"every_n_epochs": 1, "save_on_train_epoch_end": False},
+        {"every_n_train_steps": 3, "limit": 4},
+        {"every_n_epochs": 1, "save_on_train_epoch_end": True, "limit": 4},
     ],
 )
-def test_resuming_at_any_checkpoint_continues_the_same_data(
-    tmp_path: Path, accumulate: int, options: dict[str, Any]
-) -> None:
-    whole = fit(tmp_path / "whole", accumulate=accumulate, **options)
+def test_resuming_at_any_checkpoint_continues_the_same_data(tmp_path: Path, options: dict[str, Any]) -> None:
+    whole = fit(tmp_path / "whole", **options)
     length = options.get("limit", 6)
     assert [epoch for epoch, _ in whole.trained] == [i // length for i in range(16)]
     checkpoints = sorted((tmp_path / "whole").glob("*.ckpt"))
     assert len(checkpoints) >= 2
     for checkpoint in checkpoints:
-        done = int(checkpoint.stem.removeprefix("step=")) * accumulate
-        resumed = fit(tmp_path / "resumed", checkpoint, accumulate, options.get("limit"), every_n_epochs=99)
+        done = int(checkpoint.stem.removeprefix("step="))
+        resumed = fit(tmp_path / "resumed", checkpoint, options.get("limit"), every_n_epochs=99)
         assert resumed.trained == whole.trained[done:], checkpoint.name
         assert resumed.sums == whole.sums[done:]
 
@@ -124,10 +118,10 @@ if __name__ == "__main__":
     folder, val = sys.argv[1], int(sys.argv[2])
     data = SegmentationData(
         layout=Scenes({"train": 13, "val": val}, height=40, width=48), num_classes=8,
-        class_names=list("abcdefgh"), pad_rgb=(1.0, 2.0, 3.0), seed=0, crop_size=33, batch_size_per_device=1)
+        class_names=list("abcdefgh"), pad_rgb=(1.0, 2.0, 3.0), seed=0, crop_size=33, global_batch_size=4)
     recorder = Recorder()
     trainer = pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, use_distributed_sampler=False, accumulate_grad_batches=2, max_epochs=1,
+        enable_progress_bar=False, use_distributed_sampler=False, max_epochs=1,
         num_sanity_val_steps=0)
     trainer.fit(recorder, data)
     with open(f"{folder}/{trainer.global_rank}.json", "w") as file:
@@ -143,7 +137,7 @@ def test_two_ranks_share_each_global_batch_and_evaluate_each_picture_once(tmp_pa
     seen = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     validated = sorted(seen[0]["val"] + seen[1]["val"])
     assert validated == [f"val_{i:06d}" for i in range(val)]
-    # Slice m * ranks + r of one process' order is micro-batch m of rank r.
+    # Rank r holds the r-th half of each of one process' batches.
     together = [
         name for pair in zip(seen[0]["train"], seen[1]["train"], strict=True) for batch in pair for name in batch
     ]
@@ -154,6 +148,6 @@ def test_two_ranks_share_each_global_batch_and_evaluate_each_picture_once(tmp_pa
         pad_rgb=(1.0, 2.0, 3.0),
         seed=0,
         crop_size=33,
-        batch_size_per_device=4,
+        global_batch_size=4,
     )
     assert together == [name for batch in data.train_dataloader() for name in batch["id"]]

@@ -58,8 +58,8 @@ def check_crop(config: Plain, network: DeepLab | MultiScale) -> None:
     if crop < 2 or (crop - 1) % multiple:
         below = max(1, (crop - 1) // multiple) * multiple + 1
         raise InputError(
-            f"data.crop_size={crop} is not a multiple of {multiple} plus 1, which this network's grid needs; the nearest "
-            f"are {below} or {below + multiple}."
+            f"data.crop_size={crop} is not a multiple of {multiple} plus 1, which this network's grid needs; the "
+            f"nearest are {below} or {below + multiple}."
         )
 
 
@@ -125,12 +125,13 @@ def build_data(config: Plain, network: DeepLab | MultiScale) -> SegmentationData
     """The DataModule of a configuration; raises InputError for what is wrong on disk."""
     data = dict(config["data"])
     layout = instantiate(data.pop("layout"), _convert_="all")
-    data["batch_size_per_device"] = config["optim"]["global_batch_size"]
+    del data["batch_size_per_device"]  # the LightningModule's: pictures a forward pass
     return SegmentationData(
         layout=layout,
         num_classes=len(data["class_names"]),
         seed=config["seed"],
         pad_rgb=network.input.pad_rgb,
+        global_batch_size=config["optim"]["global_batch_size"],
         **data,
     )
 
@@ -200,7 +201,8 @@ def build_loggers(config: Plain, folder: Path) -> list[Logger]:
     """metrics.csv always, and the configuration's logger beside it."""
     loggers: list[Logger] = [RunMetrics(folder)]
     if config["logger"]:
-        loggers.append(instantiate(config["logger"], folder=folder, config=config, _convert_="all"))
+        make_logger = instantiate({**config["logger"], "_partial_": True}, _convert_="all")
+        loggers.append(make_logger(folder=folder, config=config))
     return loggers
 
 
@@ -211,7 +213,9 @@ def build_callbacks(config: Plain) -> list[pl.Callback]:
     return progress + [instantiate(each, _convert_="all") for each in (config["callbacks"] or {}).values()]
 
 
-def build_trainer(trainer: Plain, callbacks: list[pl.Callback], loggers: Any, folder: Path, max_steps: int = -1) -> pl.Trainer:
+def build_trainer(
+    trainer: Plain, callbacks: list[pl.Callback], loggers: Any, folder: Path, max_steps: int = -1
+) -> pl.Trainer:
     """Lightning's Trainer; validation and checkpoints are counted in optimizer steps."""
     if trainer["num_threads"]:
         torch.set_num_threads(trainer["num_threads"])
@@ -244,6 +248,6 @@ def build_trainer(trainer: Plain, callbacks: list[pl.Callback], loggers: Any, fo
 def prepare_network(network: nn.Module, trainer: Plain) -> None:
     """Memory format and compilation, as the trainer's section says."""
     if trainer["channels_last"]:
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if trainer["compile"]:
         network.compile()

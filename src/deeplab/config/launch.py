@@ -17,7 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from deeplab.config import schema
 from deeplab.errors import InputError
 
-PATH_KEYS = re.compile(r"^(\+{0,2}(?:[\w@/.]+\.)?(?:checkpoint|input|output|path|root|resume|images|masks|probs))=(.*)$", re.S)
+PATH_KEYS = re.compile(
+    r"^(\+{0,2}(?:[\w@/.]+\.)?(?:checkpoint|input|output|path|root|resume|images|masks|probs))=(.*)$", re.S
+)
 log = logging.getLogger(__name__)
 
 

@@ -29,7 +29,7 @@ def to_plain(config: Any) -> Any:
 
 def _missing(config: Any, path: str) -> Iterator[str]:
     """Paths of values that are still `???`; interpolations of them are not counted again."""
-    keys = config.keys() if isinstance(config, DictConfig) else range(len(config))
+    keys: list[Any] = list(config.keys() if isinstance(config, DictConfig) else range(len(config)))
     for key in keys:
         here = f"{path}.{key}" if path else str(key)
         if OmegaConf.is_missing(config, key):

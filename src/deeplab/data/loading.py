@@ -82,38 +82,36 @@ class PictureLoader(DataLoader[Batch]):
 
 
 class TrainingLoader(PictureLoader):
-    """Batches of one rank, each pass going on where the last one ended; resumable after any optimizer step.
+    """One rank's share of each global batch, each pass going on where the last one ended; resumable.
 
     A batch: `id` list of str, `image` float32 (B, 3, crop, crop), `label` int64 (B, crop, crop). The state, which
-    Lightning stores in its checkpoints, counts the global batches handed out, so that it holds for every rank; what is
-    handed out of an unfinished global batch is handed out again.
+    Lightning stores in its checkpoints, counts the global batches handed out, so that it holds for every rank.
 
     Lightning loads it only if the loader was not made before the checkpoint was read, so nothing may ask for
     `trainer.estimated_stepping_batches` on the way (Lightning issue 20550).
     """
 
-    def __init__(self, dataset: Dataset[Batch], sampler: TrainingSampler, per_device: int, num_workers: int) -> None:
+    def __init__(self, dataset: Dataset[Batch], sampler: TrainingSampler, num_workers: int) -> None:
         super().__init__(
             dataset,
             num_workers,
             sampler=sampler,
-            batch_size=per_device,
+            batch_size=sampler.share,
             drop_last=True,
             collate_fn=_collate,
         )
         self._order = sampler
-        self._handed_out = 0  # micro-batches since the start of training
+        self._handed_out = 0  # since the start of training
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        self._order.next_batch = self._handed_out // self._order.accumulate
-        self._handed_out = self._order.next_batch * self._order.accumulate
+        self._order.next_batch = self._handed_out
         for batch in super().__iter__():
             self._handed_out += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Return the position in the training data, and what it is a position in."""
-        return {"global_batch": self._handed_out // self._order.accumulate, **self._identity()}
+        return {"global_batch": self._handed_out, **self._identity()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Let the next pass begin at a position.
@@ -127,7 +125,7 @@ class TrainingLoader(PictureLoader):
                 f"{before['global_batch_size']}, this run has {self._order.num_pictures} in batches of "
                 f"{self._order.global_batch_size}; resume with the same data and global batch, or start a new run."
             )
-        self._handed_out = state["global_batch"] * self._order.accumulate
+        self._handed_out = state["global_batch"]
 
     def _identity(self) -> dict[str, int]:
         return {"num_pictures": self._order.num_pictures, "global_batch_size": self._order.global_batch_size}

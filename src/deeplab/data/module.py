@@ -26,7 +26,7 @@ class SegmentationData(pl.LightningDataModule):
     - test: all pictures of `test_split`, `val_split` unless it is set.
     A split named `held_out` is what was held out of training.
 
-    `accumulate` is the number of micro-batches of an optimizer step, the trainer's accumulate_grad_batches if None.
+    A training batch is this rank's whole share of the global batch; the LightningModule cuts it into micro-batches.
     The samplers know the ranks, so the trainer must have use_distributed_sampler=False.
 
     Raises InputError for values that cannot be, and, when a split is opened, for files that are missing.
@@ -43,7 +43,7 @@ class SegmentationData(pl.LightningDataModule):
         scales: Sequence[float] | Mapping[str, float] = (1.0,),
         mirror: bool = True,
         color_jitter: Mapping[str, float] | None = None,
-        batch_size_per_device: int = 1,
+        global_batch_size: int = 1,
         num_workers: int = 0,
         train_split: str = "train",
         val_split: str = "val",
@@ -53,7 +53,6 @@ class SegmentationData(pl.LightningDataModule):
         ignore_label: int = VOID,
         label_map: Mapping[int, int] | None = None,
         palette: str | Sequence[Sequence[int]] = "voc",
-        accumulate: int | None = None,
         name: str = "",
         root: str | None = None,
     ) -> None:
@@ -71,14 +70,13 @@ class SegmentationData(pl.LightningDataModule):
         self._rule = LabelRule(num_classes, label_map, ignore_label)
         self._transform = TrainTransform(crop_size, scales, mirror, pad_rgb, seed, color_jitter)
         self._seed = seed
-        self._batch_size_per_device = batch_size_per_device
+        self._global_batch_size = global_batch_size
         self._num_workers = num_workers
         self._train_split = train_split
         self._val_split = val_split
         self._val_limit = val_limit
         self._hold_out = hold_out
         self._hold_out_seed = hold_out_seed
-        self._accumulate = accumulate
         self._train: PictureSet | None = None
         self._val: PictureSet | None = None
 
@@ -103,14 +101,9 @@ class SegmentationData(pl.LightningDataModule):
     def train_dataloader(self) -> TrainingLoader:
         pictures = self._train or self._checked(self.training_pictures())
         ranks, rank = self._ranks()
-        accumulate = self._accumulate
-        if accumulate is None:
-            accumulate = self.trainer.accumulate_grad_batches if self.trainer else 1
-        sampler = TrainingSampler(
-            len(pictures), self._batch_size_per_device, self._seed, accumulate, ranks=ranks, rank=rank
-        )
+        sampler = TrainingSampler(len(pictures), self._global_batch_size, self._seed, ranks, rank)
         dataset = TrainingPictures(pictures, self._rule, self._transform)
-        return TrainingLoader(dataset, sampler, self._batch_size_per_device, self._num_workers)
+        return TrainingLoader(dataset, sampler, self._num_workers)
 
     def val_dataloader(self) -> PictureLoader:
         pictures = self._val or self._checked(self.pictures(self._val_split))

@@ -1,4 +1,4 @@
-"""The order of the pictures: a function of the seed and the epoch, whatever the ranks, workers and accumulation."""
+"""The order of the pictures: a function of the seed and the epoch, whatever the ranks and workers."""
 
 from collections.abc import Iterator
 
@@ -15,10 +15,8 @@ _ORDER_STREAM = 1
 class TrainingSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, picture) pairs of one rank, so that global batch b is the same for any split over ranks.
 
-    A global batch has G = per_device * accumulate * ranks pictures: number b of an epoch is the permutation's
-    [b*G, (b+1)*G). It is cut into slices of `per_device` consecutive pictures; micro-batch m of rank r is slice
-    m * ranks + r. So consecutive pictures, the groups over which a loss is averaged, are in one micro-batch where they
-    fit in, and otherwise with the ranks that work at the same time.
+    Number b of an epoch's global batches, of G pictures each, is the permutation's [b*G, (b+1)*G); rank r takes the
+    r-th of its equal shares, consecutive pictures all, as are the groups over which a loss is averaged.
 
     What is left of the permutation after the last whole global batch waits for another epoch; a set of fewer than G
     pictures is gone through repeatedly, each time in a new order, until one global batch is full.
@@ -28,20 +26,21 @@ class TrainingSampler(Sampler[tuple[int, int]]):
     (Lightning skips one where it resumes at an epoch's end).
     """
 
-    def __init__(
-        self, num_pictures: int, per_device: int, seed: int, accumulate: int = 1, ranks: int = 1, rank: int = 0
-    ) -> None:
+    def __init__(self, num_pictures: int, global_batch_size: int, seed: int, ranks: int = 1, rank: int = 0) -> None:
         if num_pictures < 1:
             raise InputError("data.train_split has no picture to train on; choose another split.")
-        if per_device < 1:
-            raise InputError(f"data.batch_size_per_device={per_device}: it must be at least 1.")
-        assert accumulate >= 1 and 0 <= rank < ranks
+        if global_batch_size < 1 or global_batch_size % ranks:
+            below = global_batch_size // ranks * ranks
+            nearest = f"{below} or {below + ranks}" if below else str(ranks)
+            raise InputError(
+                f"optim.global_batch_size={global_batch_size} does not divide among {ranks} processes; take {nearest}."
+            )
+        assert 0 <= rank < ranks
         self.next_batch = 0
-        self.accumulate = accumulate
-        self.global_batch_size = per_device * accumulate * ranks
+        self.global_batch_size = global_batch_size
+        self.share = global_batch_size // ranks
         self.batches_per_epoch = max(1, num_pictures // self.global_batch_size)
         self.num_pictures = num_pictures
-        self._per_device = per_device
         self._seed = seed
         self._ranks = ranks
         self._rank = rank
@@ -61,14 +60,14 @@ class TrainingSampler(Sampler[tuple[int, int]]):
         for number in range(self.next_batch, self.next_batch + self.batches_per_epoch):
             epoch, batch = divmod(number, self.batches_per_epoch)
             if epoch != known_epoch:
-                slices = self.order(epoch).reshape(-1, self.accumulate, self._ranks, self._per_device)
+                shares = self.order(epoch).reshape(-1, self._ranks, self.share)
                 known_epoch = epoch
-            for picture in slices[batch, :, self._rank].ravel().tolist():
+            for picture in shares[batch, self._rank].tolist():
                 yield epoch, picture
 
     def __len__(self) -> int:
         """Return the number of pictures of one rank in a whole epoch."""
-        return self.batches_per_epoch * self.accumulate * self._per_device
+        return self.batches_per_epoch * self.share
 
 
 class EvaluationSampler(Sampler[int]):

@@ -131,7 +131,11 @@ class CRFEvaluation(pl.Callback):
         assert self._pool is not None
         label = batch["label"]
         if label.numel() > self.max_pixels or "probabilities" not in outputs:
-            log.warning("%s has more than crf.max_pixels=%d pixels: left as the network predicts it", batch["id"], self.max_pixels)
+            log.warning(
+                "%s has more than crf.max_pixels=%d pixels: left as the network predicts it",
+                batch["id"],
+                self.max_pixels,
+            )
             self.num_skipped += 1
             future: Future[np.ndarray] = Future()
             future.set_result(outputs["prediction"].cpu().numpy())
