@@ -100,31 +100,39 @@ class ResNet(nn.Module):
             False: in the 3x3, as torchvision's weights expect. Depths 18 and 34 have no 1x1 to hold it.
         ceil_pool: round the size after the stem's pool up, as Caffe does; False: down, as torchvision does. The same
             for sides of 4k+1.
+        width: multiplier of all channel numbers; below 1 for small networks trained from scratch.
 
     Convolutions start from He's initialisation (arXiv 1502.01852). Raises ValueError for another depth.
     """
 
     def __init__(
-        self, depth: int = 101, output_stride: int = 8, stride_in_1x1: bool = True, ceil_pool: bool = True
+        self,
+        depth: int = 101,
+        output_stride: int = 8,
+        stride_in_1x1: bool = True,
+        ceil_pool: bool = True,
+        width: float = 1.0,
     ) -> None:
         super().__init__()
         if depth not in BLOCKS:
             raise ValueError(f"depth={depth}: choose one of {tuple(BLOCKS)}.")
         self.stride_in_1x1 = stride_in_1x1 and depth >= 50
+        if round(64 * width) < 1:
+            raise ValueError(f"width={width}: choose a number above {1 / 64}.")
         plan = AtrousPlan(output_stride)
-        self.conv1 = nn.Conv2d(3, 64, 7, plan.downsample(2), padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.out_channels = round(64 * width)
+        self.conv1 = nn.Conv2d(3, self.out_channels, 7, plan.downsample(2), padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(self.out_channels)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, plan.downsample(2), padding=1, ceil_mode=ceil_pool)
-        self.out_channels = 64
         self.layer1, self.layer2, self.layer3, self.layer4 = (
-            self._stage(plan, depth, stage, blocks) for stage, blocks in enumerate(BLOCKS[depth])
+            self._stage(plan, depth, stage, blocks, width) for stage, blocks in enumerate(BLOCKS[depth])
         )
         self.output_stride = plan.stride
         self._initialise()
 
-    def _stage(self, plan: AtrousPlan, depth: int, stage: int, blocks: int) -> nn.Sequential:
-        width = STAGE_WIDTHS[stage]
+    def _stage(self, plan: AtrousPlan, depth: int, stage: int, blocks: int, factor: float) -> nn.Sequential:
+        width = round(STAGE_WIDTHS[stage] * factor)
         out_channels = width if depth < 50 else EXPANSION * width
         layers: list[nn.Module] = []
         for block in range(blocks):
