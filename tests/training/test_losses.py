@@ -5,7 +5,9 @@ from torch.nn import functional as F
 from deeplab.training.losses import subsample_labels, valid_pixels, weighted_cross_entropy
 
 
-@pytest.mark.parametrize(("full", "small", "step"), [(321, 41, 8), (513, 65, 8), (321, 21, 16), (257, 17, 16), (9, 9, 1)])
+@pytest.mark.parametrize(
+    ("full", "small", "step"), [(321, 41, 8), (513, 65, 8), (321, 21, 16), (257, 17, 16), (9, 9, 1)]
+)
 def test_labels_are_taken_at_the_logits_positions(full: int, small: int, step: int) -> None:
     labels = torch.arange(full * full).view(1, full, full)
     subsampled = subsample_labels(labels, (small, small))

@@ -17,8 +17,7 @@ from torch import Tensor
 from deeplab.crf.params import CRFParams
 from deeplab.crf.workers import CRFWorkers, default_num_workers
 from deeplab.metrics.confusion import ConfusionMatrix
-from deeplab.metrics.scores import scores
-from deeplab.training.module import SegmentationModule, log_per_class
+from deeplab.training.module import log_scores
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +86,7 @@ class CRFEvaluation(pl.Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._active():
             self._finish()
-            result = scores(self.confusion.compute())
-            pl_module.log("val/miou_crf", result["miou"], prog_bar=True)
-            pl_module.log("val/pixel_accuracy_crf", result["pixel_accuracy"])
-            if isinstance(pl_module, SegmentationModule):
-                log_per_class(pl_module, "val/iou_crf", self.class_names, result["iou"])
+            log_scores(pl_module, self.confusion, self.class_names, "_crf")
         self.validations += 1
 
     def _active(self) -> bool:
@@ -131,7 +126,11 @@ class CRFEvaluation(pl.Callback):
         assert self._pool is not None
         label = batch["label"]
         if label.numel() > self.max_pixels or "probabilities" not in outputs:
-            log.warning("%s has more than crf.max_pixels=%d pixels: left as the network predicts it", batch["id"], self.max_pixels)
+            log.warning(
+                "%s has more than crf.max_pixels=%d pixels: left as the network predicts it",
+                batch["id"],
+                self.max_pixels,
+            )
             self.num_skipped += 1
             future: Future[np.ndarray] = Future()
             future.set_result(outputs["prediction"].cpu().numpy())
