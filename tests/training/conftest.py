@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from deeplab.inference.probabilities import Inference
 from deeplab.models.deeplab import DeepLab
-from deeplab.models.heads import LargeFOV
+from deeplab.models.heads import Classifier, LargeFOV
 from deeplab.models.image_input import ImageInput
 from deeplab.models.multi_scale import MultiScale
 from deeplab.training.module import SegmentationModule
@@ -25,6 +25,7 @@ NUM_CLASSES = 4
 NAMES = ["ground", "ball", "crate", "ring"]
 MULTIPLIERS = {"backbone_weight": 1.0, "backbone_bias": 2.0, "head_weight": 10.0, "head_bias": 20.0}
 GLOBAL_BATCH = 8
+COLOURS = torch.tensor([[200.0, 30, 30], [30, 200, 30], [30, 30, 200], [120, 120, 120]])
 
 Batch = dict[str, Any]
 
@@ -63,6 +64,27 @@ def make_network(batch_norm: bool = True, dropout: float = 0.0, scales: Sequence
     return MultiScale(network, scales) if scales else network
 
 
+class NearestColour(nn.Module):
+    """Takes every eighth pixel; the head below gives the class whose colour is nearest, mistaken where noise is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out_channels, self.output_stride = 3, 8
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image[:, :, ::8, ::8]
+
+
+def make_colour_network() -> DeepLab:
+    """A network that needs no training: its predictions hold every class, and some errors."""
+    network = DeepLab(ImageInput("rgb", 1 / 255, (0, 0, 0), (1, 1, 1)), NearestColour(), Classifier, NUM_CLASSES)
+    colours = COLOURS / 255
+    with torch.no_grad():
+        network.head.fc.weight.copy_(40 * colours[:, :, None, None])
+        network.head.fc.bias.copy_(-20 * (colours**2).sum(1))
+    return network
+
+
 def make_module(network: DeepLab | MultiScale | None = None, **changes: Any) -> SegmentationModule:
     options: dict[str, Any] = {
         "inference": Inference(),
@@ -95,21 +117,15 @@ class Batches:
         self.per_epoch, self.crop, self.size = per_epoch, crop, size
         share = size // ranks
         self.share = slice(rank * share, (rank + 1) * share)
-        self.epoch, self.start, self.handed_out = 0, 0, 0
-        self.sampler = self  # Lightning calls set_epoch on the sampler
-
-    def set_epoch(self, epoch: int) -> None:
-        if epoch != self.epoch:
-            self.epoch, self.start = epoch, 0
+        self.handed_out = 0  # since the start of training
 
     def make(self, epoch: int, number: int) -> Batch:
         generator = torch.Generator().manual_seed(1000 * epoch + number)
         blocks = torch.randint(0, NUM_CLASSES, (self.size, 4, 4), generator=generator)
         at = torch.arange(self.crop) * 4 // self.crop
         label = blocks[:, at][:, :, at].contiguous()
-        colour = torch.tensor([[200.0, 30, 30], [30, 200, 30], [30, 30, 200], [120, 120, 120]])
         noise = 20 * torch.randn(self.size, 3, self.crop, self.crop, generator=generator)
-        image = (colour[label].permute(0, 3, 1, 2) + noise).clamp(0, 255)
+        image = (COLOURS[label].permute(0, 3, 1, 2) + noise).clamp(0, 255)
         label[1] = 255
         label[::3, : self.crop // 2] = 255
         return {"id": [f"{epoch}_{number}_{i}" for i in range(self.size)], "image": image, "label": label}
@@ -118,28 +134,25 @@ class Batches:
         return self.per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        self.handed_out = self.start
-        for number in range(self.start, self.per_epoch):
-            batch = self.make(self.epoch, number)
+        for number in range(self.handed_out, self.handed_out + self.per_epoch):
+            batch = self.make(*divmod(number, self.per_epoch))
             self.handed_out += 1
             yield {key: value[self.share] for key, value in batch.items()}
-        self.start = 0
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.epoch, "batch": self.handed_out}
+        return {"handed_out": self.handed_out}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self.epoch, self.start = state["epoch"], state["batch"]
+        self.handed_out = state["handed_out"]
 
 
 def make_pictures(count: int = 5, height: int = 20, width: int = 26) -> list[Batch]:
     """Whole pictures as validation gets them: blocks of one class each, noise on the colours, some void."""
     rng = np.random.default_rng(0)
-    colours = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200], [120, 120, 120]])
     pictures = []
     for i in range(count):
         label = rng.integers(0, NUM_CLASSES, (2, 2)).repeat(height // 2, 0).repeat(width // 2, 1)
-        image = (colours[label] + rng.normal(0, 20, (height, width, 3))).clip(0, 255)
+        image = (COLOURS.numpy()[label] + rng.normal(0, 60, (height, width, 3))).clip(0, 255)
         label[:2, :3] = 255
         pictures.append(
             {
@@ -189,6 +202,11 @@ class Record(pl.Callback):
 @pytest.fixture
 def tiny() -> Callable[..., DeepLab | MultiScale]:
     return make_network
+
+
+@pytest.fixture
+def colour_network() -> Callable[[], DeepLab]:
+    return make_colour_network
 
 
 @pytest.fixture

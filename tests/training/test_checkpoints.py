@@ -15,7 +15,7 @@ from deeplab.training.seeding import RankSeed
 STEPS = 11
 
 
-class Stop(RuntimeError):
+class StopError(RuntimeError):
     pass
 
 
@@ -27,32 +27,37 @@ class StopAt(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         if not self.validating and trainer.global_step == self.step:
-            raise Stop
+            raise StopError
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if self.validating and trainer.global_step == self.step:
-            raise Stop
+            raise StopError
 
 
 @pytest.fixture
 def fit(tiny: Any, segmentation: Any, batches: Any, pictures: Any, loader: Any, trainer_in: Any) -> Any:
-    """Train, with dropout and with micro-batches, validating every second step in epochs of four."""
+    """Train, with dropout and with micro-batches, in epochs of four steps."""
 
     def run(
-        folder: Path, every: int = 3, stop: Any = None, resume: Any = None, steps: int = STEPS, **options: Any
+        folder: Path, every: int = 3, stop: Any = None, resume: Any = None, steps: int = STEPS, validate: int = 2
     ) -> Any:
         torch.manual_seed(1 if resume else 2)  # what the process drew before must not matter
-        module = segmentation(tiny(dropout=0.5), batch_size_per_device=3, **options)
+        module = segmentation(tiny(dropout=0.5), batch_size_per_device=3)
         best, last = checkpoint_callbacks(folder / "checkpoints", every)
         callbacks = [RankSeed(7), best, last, *([stop] if stop else [])]
         trainer = trainer_in(
-            folder, steps, callbacks, val_check_interval=2, check_val_every_n_epoch=None, enable_checkpointing=True
+            folder,
+            steps,
+            callbacks,
+            val_check_interval=validate,
+            check_val_every_n_epoch=None,
+            enable_checkpointing=True,
         )
         arguments = (module, batches(), loader(pictures))
         if stop is None:
             trainer.fit(*arguments, ckpt_path=resume, weights_only=True)
         else:
-            with pytest.raises(Stop):
+            with pytest.raises(StopError):
                 trainer.fit(*arguments, ckpt_path=resume, weights_only=True)
         return module
 
@@ -68,18 +73,23 @@ def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-# last.ckpt is written after steps 3, 6 (with validation), 9; or 4 (end of the epoch, with validation) and 8; or each.
+# With and without validation at the step of the checkpoint, at the end of an epoch (4, 8) and in its middle.
+@pytest.mark.parametrize("validate", [2, 3])
 @pytest.mark.parametrize(("every", "kill"), [(3, 5), (3, 8), (4, 4), (4, 7), (1, 3), (1, 4), (1, 6), (1, 10)])
-def test_a_killed_run_ends_as_an_undisturbed_one(every: int, kill: int, fit: Any, tmp_path: Path) -> None:
-    undisturbed = fit(tmp_path / "a", every)
-    fit(tmp_path / "b", every, StopAt(kill))
+def test_a_killed_run_ends_as_an_undisturbed_one(
+    every: int, kill: int, validate: int, fit: Any, tmp_path: Path
+) -> None:
+    undisturbed = fit(tmp_path / "a", every, validate=validate)
+    fit(tmp_path / "b", every, StopAt(kill), validate=validate)
     last = tmp_path / "b" / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == kill // every * every
-    resumed = fit(tmp_path / "b", every, resume=last)
+    resumed = fit(tmp_path / "b", every, resume=last, validate=validate)
     assert same_weights(undisturbed, resumed)
     assert rows(tmp_path / "a") == rows(tmp_path / "b")
-    assert [row["step"] for row in rows(tmp_path / "b") if row["train/loss"]] == [str(i + 1) for i in range(STEPS)]
-    assert [row["step"] for row in rows(tmp_path / "b") if row["val/miou"]] == ["2", "4", "6", "8", "10"]
+    trained = [int(row["step"]) for row in rows(tmp_path / "b") if row["train/loss"]]
+    assert trained == list(range(1, STEPS + 1))
+    validated = [int(row["step"]) for row in rows(tmp_path / "b") if row["val/miou"]]
+    assert validated == list(range(validate, STEPS + 1, validate))
 
 
 def test_a_run_killed_while_it_validates_validates_again(fit: Any, tmp_path: Path) -> None:
@@ -101,12 +111,14 @@ def test_a_finished_run_can_go_on(fit: Any, tmp_path: Path) -> None:
 
 def test_dropout_draws_differently_in_every_step(tiny: Any, segmentation: Any, batches: Any, trainer: Any) -> None:
     """Or the test above would hold for the wrong reason."""
-    masks = []
+    masks: list[torch.Tensor] = []
     module = segmentation(tiny(dropout=0.5))
-    module.network.head.dropout.register_forward_hook(lambda _, __, out: masks.append((out == 0).float()))
+    dropout = module.network.head.dropout
+    dropout.register_forward_pre_hook(lambda _, inputs: (torch.ones_like(inputs[0]),))
+    dropout.register_forward_hook(lambda _, __, out: masks.append(out.detach().clone()))
     trainer(3, [RankSeed(7)]).fit(module, batches())
-    firsts = [masks[0], masks[2], masks[4]]  # two dropouts a step
-    assert all(not torch.equal(a, b) for i, a in enumerate(firsts) for b in firsts[:i])
+    assert len(masks) == 6
+    assert all(not torch.equal(a, b) for i, a in enumerate(masks) for b in masks[:i])
 
 
 def test_best_and_last_and_what_they_hold(fit: Any, tmp_path: Path) -> None:
