@@ -1,4 +1,4 @@
-"""`logger=wandb`, offline: what it writes, that it asks nobody and nothing, and that it is imported only when chosen."""
+"""`logger=wandb`, offline: what it writes, that it asks nobody, and that it is imported only when chosen."""
 
 import json
 import os
