@@ -9,6 +9,7 @@
 
 #include "parallel.hpp"
 #include "simd.hpp"
+#include "tiles.hpp"
 
 namespace crf {
 namespace {
@@ -32,17 +33,19 @@ class Buffer {
 
 class MeanField {
   public:
-    MeanField(const float* scores, int num_classes, int64_t num_pixels, const std::vector<Term>& terms,
+    MeanField(const float* scores, int num_classes, int64_t height, int64_t width, const std::vector<Term>& terms,
               const MeanFieldOptions& options, float* out)
         : scores_(scores),
           K_(num_classes),
-          N_(num_pixels),
+          W_(width),
+          N_(height * width),
           stride_((num_classes + 7) / 8 * 8),
           terms_(terms),
           options_(options),
           unary_(out),
-          Q_(num_pixels * stride_),
-          blocks_((num_pixels + kPixels - 1) / kPixels) {}
+          Q_(N_ * stride_),
+          blocks_((N_ + kPixels - 1) / kPixels),
+          tiles_(height, width, grids(terms)) {}
 
     MeanFieldResult run() {
         MeanFieldResult result;
@@ -66,6 +69,13 @@ class MeanField {
     }
 
   private:
+    static std::vector<const Grid*> grids(const std::vector<Term>& terms) {
+        std::vector<const Grid*> result;
+        for (const Term& term : terms)
+            if (term.grid) result.push_back(term.grid.get());
+        return result;
+    }
+
     int64_t count(int64_t block) const { return std::min(kPixels, N_ - block * kPixels); }
 
     bool load_unary() {
@@ -93,18 +103,18 @@ class MeanField {
     }
 
     void allocate() {
-        int64_t first = 0;
         const int lanes = std::min(stride_, kMaxLanes);
+        int64_t most = 0;
         for (const Term& term : terms_) {
-            const int64_t size = int64_t(term.lattice->num_vertices) * lanes;
-            first = std::max(first, size);
-            // More labels than lanes are filtered in turns, so all terms can share.
-            if (stride_ <= kMaxLanes || second_.empty()) second_.push_back(std::make_unique<Buffer>(size));
-            else if (shared_ < size) second_[0] = std::make_unique<Buffer>(size);
-            shared_ = std::max(shared_, size);
+            const int64_t size = term.lattice ? int64_t(term.lattice->num_vertices) * lanes : 0;
+            most = std::max(most, size);
+            if (stride_ <= kMaxLanes) second_.push_back(std::make_unique<Buffer>(size));
         }
-        first_ = std::make_unique<Buffer>(first);
-        if (stride_ > kMaxLanes) messages_ = std::make_unique<Buffer>(N_ * stride_);
+        first_ = std::make_unique<Buffer>(most);
+        if (stride_ <= kMaxLanes) return;
+        // More labels than lanes are filtered in turns, the kernels one after another, and the messages summed up.
+        second_.push_back(std::make_unique<Buffer>(most));
+        messages_ = std::make_unique<Buffer>(N_ * stride_);
     }
 
     // Rows of scores from the packed rows of -energy, `stride_` apart; what lies beyond K_ is anything.
@@ -115,23 +125,43 @@ class MeanField {
     }
 
     void send_messages() {
-        if (stride_ <= kMaxLanes) {
-            for (size_t t = 0; t < terms_.size(); ++t) filter(*terms_[t].lattice, Q_.get(), stride_, second_[t]->get());
+        if (!messages_) {
+            for (size_t t = 0; t < terms_.size(); ++t)
+                if (terms_[t].lattice) filter(*terms_[t].lattice, Q_.get(), stride_, second_[t]->get());
+            tiles_.save(Q_.get(), stride_, options_.num_threads);
             return;
         }
         std::memset(messages_->get(), 0, N_ * stride_ * sizeof(float));
         for (int label = 0; label < stride_; label += kMaxLanes) {
             const int lanes = std::min(kMaxLanes, stride_ - label);
             for (const Term& term : terms_) {
-                filter(*term.lattice, Q_.get() + label, lanes, second_[0]->get());
-                parallel_for(blocks_, options_.num_threads, [&](int64_t b) {
-                    const int64_t p = b * kPixels;
-                    simd().slice(lanes, term.lattice->taps(), second_[0]->get(), term.lattice->slice.data(),
-                                 term.lattice->scale.data(), term.weight, messages_->get() + p * stride_ + label, stride_, p,
-                                 p + count(b));
-                });
+                if (term.lattice) filter(*term.lattice, Q_.get() + label, lanes, second_[0]->get());
+                parallel_for(tiles_.count(), options_.num_threads, [&](int64_t i) { add_messages_of(term, tiles_.tile(i), label, lanes); });
             }
         }
+    }
+
+    // Adds one kernel's messages for some labels to those of a tile.
+    void add_messages_of(const Term& term, const Tile& tile, int label, int lanes) {
+        std::unique_ptr<GridStream> stream;
+        if (term.grid) stream = std::make_unique<GridStream>(*term.grid, lanes, tile);
+        const Tile around = term.grid ? reach(*term.grid, tile) : tile;
+        for (int64_t y = tile.y0; y < tile.y1; ++y) {
+            float* out = messages_->get() + (y * W_ + tile.x0) * stride_ + label;
+            if (!stream) {
+                slice(*term.lattice, second_[0]->get(), term.weight, lanes, y * W_ + tile.x0, tile.x1 - tile.x0, out);
+                continue;
+            }
+            const auto source = [&](int64_t row) {
+                const float* Q = Q_.get() + row * W_ * stride_ + label;
+                return RowSource{Q + around.x0 * stride_, Q + tile.x0 * stride_, Q + tile.x1 * stride_};
+            };
+            stream->slice_row(y, stride_, term.weight, source, out, stride_);
+        }
+    }
+
+    void slice(const Lattice& lattice, const float* rows, float weight, int lanes, int64_t p, int64_t n, float* out) const {
+        simd().slice(lanes, lattice.taps(), rows, lattice.slice.data(), lattice.scale.data(), weight, out, stride_, p, p + n);
     }
 
     // Splats Q into the lattice and blurs it.
@@ -165,39 +195,41 @@ class MeanField {
 
     // Adds the messages to the unary and normalises; returns the largest change of a marginal.
     float update_pixels(bool update, double& divergence) {
-        std::vector<float> change(blocks_, 0.0f);
-        std::vector<double> part(options_.trace ? blocks_ : 0, 0.0);
-        const bool plain = !options_.compatibility && !options_.trace && !messages_;
-        parallel_for(blocks_, options_.num_threads, [&](int64_t b) {
-            alignas(64) float local[kPixels * kMaxLanes];
-            std::unique_ptr<Buffer> more(stride_ > kMaxLanes ? new Buffer(kPixels * stride_) : nullptr);
-            float* rows = more ? more->get() : local;
-            const int64_t p = b * kPixels, n = count(b);
-            if (plain) {
-                load_rows(rows, p, n);
-                add_messages(rows, p, n);
-            } else {
-                std::fill(rows, rows + n * stride_, 0.0f);
-                add_messages(rows, p, n);
-                combine(rows, p, n, options_.trace ? &part[b] : nullptr);
-            }
-            if (update) change[b] = simd().softmax(rows, Q_.get() + p * stride_, stride_, K_, n, options_.tolerance > 0);
-        });
+        std::vector<float> change(tiles_.count(), 0.0f);
+        std::vector<double> part(tiles_.count(), 0.0);
+        parallel_for(tiles_.count(), options_.num_threads,
+                     [&](int64_t i) { change[i] = update_tile(i, update, options_.trace ? &part[i] : nullptr); });
         for (double d : part) divergence += d;
         return *std::max_element(change.begin(), change.end());
     }
 
-    void add_messages(float* rows, int64_t p, int64_t n) const {
-        if (messages_) {
-            const float* from = messages_->get() + p * stride_;
-            for (int64_t i = 0; i < n * stride_; ++i) rows[i] += from[i];
-            return;
+    float update_tile(int64_t i, bool update, double* divergence) {
+        const Tile tile = tiles_.tile(i);
+        const int64_t n = tile.x1 - tile.x0;
+        const bool plain = !options_.compatibility && !options_.trace && !messages_;
+        std::vector<std::unique_ptr<GridStream>> streams(terms_.size());
+        for (size_t t = 0; t < terms_.size(); ++t)
+            if (terms_[t].grid && !messages_) streams[t] = std::make_unique<GridStream>(*terms_[t].grid, stride_, tile);
+        Buffer rows(n * stride_);
+        float change = 0;
+        for (int64_t y = tile.y0; y < tile.y1; ++y) {
+            const int64_t p = y * W_ + tile.x0;
+            if (plain) load_rows(rows.get(), p, n);
+            else std::fill(rows.get(), rows.get() + n * stride_, 0.0f);
+            for (size_t t = 0; t < terms_.size() && !messages_; ++t) {
+                if (!streams[t]) {
+                    slice(*terms_[t].lattice, second_[t]->get(), terms_[t].weight, stride_, p, n, rows.get());
+                    continue;
+                }
+                const auto source = [&](int64_t row) { return tiles_.source(i, streams[t]->around(), Q_.get(), row); };
+                streams[t]->slice_row(y, stride_, terms_[t].weight, source, rows.get(), stride_);
+            }
+            if (messages_) std::memcpy(rows.get(), messages_->get() + p * stride_, n * stride_ * sizeof(float));
+            if (!plain) combine(rows.get(), p, n, divergence);
+            if (!update) continue;
+            change = std::max(change, simd().softmax(rows.get(), Q_.get() + p * stride_, stride_, K_, n, options_.tolerance > 0));
         }
-        for (size_t t = 0; t < terms_.size(); ++t) {
-            const Lattice& lattice = *terms_[t].lattice;
-            simd().slice(stride_, lattice.taps(), second_[t]->get(), lattice.slice.data(), lattice.scale.data(),
-                         terms_[t].weight, rows, stride_, p, p + n);
-        }
+        return change;
     }
 
     // Messages to scores: the compatibility transform, minus the energy; and the divergence of the marginals so far.
@@ -234,23 +266,23 @@ class MeanField {
 
     const float* scores_;
     const int K_;
-    const int64_t N_;
+    const int64_t W_, N_;
     const int stride_;
     const std::vector<Term>& terms_;
     const MeanFieldOptions& options_;
     float* unary_;  // packed rows of -energy, in the memory that takes the result at the end
     Buffer Q_;
     const int64_t blocks_;
-    int64_t shared_ = 0;
+    Tiles tiles_;
     std::unique_ptr<Buffer> first_, messages_;
     std::vector<std::unique_ptr<Buffer>> second_;
 };
 
 }  // namespace
 
-MeanFieldResult mean_field(const float* scores, int num_classes, int64_t num_pixels, const std::vector<Term>& terms,
+MeanFieldResult mean_field(const float* scores, int num_classes, int64_t height, int64_t width, const std::vector<Term>& terms,
                            const MeanFieldOptions& options, float* out) {
-    return MeanField(scores, num_classes, num_pixels, terms, options, out).run();
+    return MeanField(scores, num_classes, height, width, terms, options, out).run();
 }
 
 }  // namespace crf

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "grid.hpp"
 #include "lattice.hpp"
 
 namespace crf {
@@ -29,6 +30,15 @@ struct Simd {
     // Adds weight * scale * slice of pixels [begin, end) to their rows in out, which starts at pixel `begin`.
     void (*slice)(int lanes, int num_taps, const float* rows, const Tap* taps, const float* scale, float weight, float* out,
                   int64_t out_stride, int64_t begin, int64_t end);
+    // Grid: adds `count` pixels to the cells of their taps, whose row is kept in a ring of rows.
+    void (*grid_splat)(int lanes, const float* Q, int64_t stride, const GridTap* taps, const float* before, float* ring,
+                       int ring_mask, int columns, int first_column, int64_t count);
+    // Grid: out = exists * (middle + (ahead + behind) / 2) for `count` cells.
+    void (*grid_blur)(int lanes, const float* middle, const float* ahead, const float* behind, const float* exists, float* out,
+                      int64_t count);
+    // Grid: adds weight * scale * slice of `count` pixels to their rows in out.
+    void (*grid_slice)(int lanes, const float* ring, int ring_mask, int columns, int first_column, const GridTap* taps,
+                       const float* scale, float weight, float* out, int64_t stride, int64_t count);
     // Turns rows of scores (overwritten) into probabilities; both `stride` apart, a multiple of 8, and beyond num_classes 0.
     // Returns the largest change against what `out` held, if `compare`.
     float (*softmax)(float* scores, float* out, int64_t stride, int num_classes, int64_t count, bool compare);
