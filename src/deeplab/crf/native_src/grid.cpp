@@ -54,7 +54,7 @@ void each_pixel(int64_t y, int64_t width, float xy_std, const Each& each) {
 
 // Filters a picture of ones.
 std::vector<float> kernel_sums(const Grid& g) {
-    std::vector<float> a(int64_t(g.rows) * g.columns, 0.0f), b(a.size(), 0.0f);
+    std::vector<float> a(g.exists.size(), 0.0f), b(a.size(), 0.0f);
     const int64_t C = g.columns;
     for (const GridTap& tap : g.taps) a[tap.row * C + tap.column] += tap.weight;
     for (int axis = 0; axis < 3; ++axis) {
@@ -101,8 +101,9 @@ std::shared_ptr<Grid> build_grid(int64_t height, int64_t width, float xy_std, bo
     const int64_t row_offset = kMarginRows + 4, column_offset = kMarginColumns + 4;  // even, to keep the parity of rows
     g.rows = int(std::ceil(2 * (height - 1) / xy_std)) + 2 * int(row_offset);
     g.columns = int(std::ceil((width - 1) / (std::sqrt(3.0f) * xy_std))) + 2 * int(column_offset);
-    g.exists.assign(int64_t(g.rows) * g.columns, 0.0f);
-    g.taps.resize(3 * height * width);
+    g.exists = Array<float>(int64_t(g.rows) * g.columns);
+    std::fill(g.exists.begin(), g.exists.end(), 0.0f);
+    g.taps = Array<GridTap>(3 * height * width);
     g.first_row.assign(height, g.rows);
     g.last_row.assign(height, 0);
     std::vector<std::vector<int>> low(16, std::vector<int>(width, g.columns)), high(16, std::vector<int>(width, 0));
@@ -134,8 +135,8 @@ std::shared_ptr<Grid> build_grid(int64_t height, int64_t width, float xy_std, bo
     for (const GridTap& tap : g.taps) g.exists[int64_t(tap.row) * g.columns + tap.column] = 1.0f;
 
     const std::vector<float> sums = kernel_sums(g);
-    g.scale.resize(sums.size());
-    if (symmetric) g.before.resize(sums.size());
+    g.scale = Array<float>(sums.size());
+    if (symmetric) g.before = Array<float>(sums.size());
     for (size_t p = 0; p < sums.size(); ++p) {
         const double all = double(sums[p]) + 1e-20;
         const float norm = symmetric ? float(1.0 / std::sqrt(all)) : float(1.0 / all);
@@ -154,7 +155,7 @@ Tile reach(const Grid& grid, const Tile& tile) {
             above(grid.last_row, grid.first_row[tile.y0] - 4), above(grid.first_row, grid.last_row[tile.y1 - 1] + 5)};
 }
 
-GridStream::GridStream(const Grid& grid, int lanes, const Tile& tile)
+GridStream::GridStream(const Grid& grid, int lanes, const Tile& tile, Array<float>& memory)
     : grid_(grid), lanes_(lanes), tile_(tile), reach_(reach(grid, tile)) {
     use_first_ = grid.first_column[tile.x0];
     use_last_ = grid.last_column[tile.x1 - 1];
@@ -172,12 +173,16 @@ GridStream::GridStream(const Grid& grid, int lanes, const Tile& tile)
         span = std::max(span, grid.last_row[ahead] - grid.first_row[y]);
     }
     const int needed[4] = {3 * span + 12, span + 8, span + 6, span + 2};
+    int64_t total = 0, offset[4];
     for (int stage = 0; stage < 4; ++stage) {
         int ring = 1;
         while (ring < needed[stage]) ring *= 2;
         ring_mask_[stage] = ring - 1;
-        rings_[stage].assign(int64_t(ring) * columns_ * lanes_ + 32, 0.0f);
+        offset[stage] = total;
+        total += int64_t(ring) * columns_ * lanes_;
     }
+    if (memory.size() < total) memory = Array<float>(total);
+    for (int stage = 0; stage < 4; ++stage) rings_[stage] = memory.data() + offset[stage];
 }
 
 void GridStream::splat_row(int64_t y, int64_t stride, const RowSource& source) {
@@ -189,7 +194,7 @@ void GridStream::splat_row(int64_t y, int64_t stride, const RowSource& source) {
     const auto part = [&](const float* Q, int64_t begin, int64_t end) {
         if (begin >= end) return;
         simd().grid_splat(lanes_, Q, stride, grid_.taps.data() + 3 * (first + begin),
-                          grid_.symmetric ? grid_.before.data() + first + begin : nullptr, rings_[0].data(), ring_mask_[0],
+                          grid_.symmetric ? grid_.before.data() + first + begin : nullptr, rings_[0], ring_mask_[0],
                           columns_, column_, end - begin);
     };
     part(source.left, reach_.x0, tile_.x0);
@@ -228,7 +233,7 @@ void GridStream::blur_to(int last) {
 
 void GridStream::add_slice(int64_t y, float weight, float* out, int64_t out_stride) const {
     const int64_t first = y * grid_.width + tile_.x0;
-    simd().grid_slice(lanes_, rings_[3].data(), ring_mask_[3], columns_, column_, grid_.taps.data() + 3 * first,
+    simd().grid_slice(lanes_, rings_[3], ring_mask_[3], columns_, column_, grid_.taps.data() + 3 * first,
                       grid_.scale.data() + first, weight, out, out_stride, tile_.x1 - tile_.x0);
 }
 

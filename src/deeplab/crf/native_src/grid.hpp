@@ -9,6 +9,8 @@
 #include <memory>
 #include <vector>
 
+#include "memory.hpp"
+
 namespace crf {
 
 struct GridTap {
@@ -21,9 +23,9 @@ struct Grid {
     float xy_std = 1;
     bool symmetric = true;
     int rows = 0, columns = 0;              // of cells, a margin of cells without vertex on every side included
-    std::vector<float> exists;              // 1 where a pixel touches the cell's vertex, else 0: there values stay 0
-    std::vector<GridTap> taps;              // three a pixel
-    std::vector<float> before, scale;       // factors of a pixel before the splat (if symmetric) and after the slice
+    Array<float> exists;                    // 1 where a pixel touches the cell's vertex, else 0: there values stay 0
+    Array<GridTap> taps;                    // three a pixel
+    Array<float> before, scale;             // factors of a pixel before the splat (if symmetric) and after the slice
     std::vector<int> first_row, last_row;   // cells that the taps of a row of pixels reach, monotonous
     std::vector<int> first_column, last_column;  // the same of a column of pixels
 };
@@ -52,7 +54,8 @@ struct RowSource {
 // that the caller may overwrite a row of the tile once it has been sliced.
 class GridStream {
   public:
-    GridStream(const Grid& grid, int lanes, const Tile& tile);
+    // `memory` is room for the rings, made larger if need be.
+    GridStream(const Grid& grid, int lanes, const Tile& tile, Array<float>& memory);
 
     const Tile& around() const { return reach_; }
 
@@ -73,7 +76,7 @@ class GridStream {
     void blur_to(int last);
     void add_slice(int64_t y, float weight, float* out, int64_t out_stride) const;
     float* at(int stage, int row, int column) {
-        return rings_[stage].data() + (int64_t(row & ring_mask_[stage]) * columns_ + column - column_) * lanes_;
+        return rings_[stage] + (int64_t(row & ring_mask_[stage]) * columns_ + column - column_) * lanes_;
     }
 
     const Grid& grid_;
@@ -86,7 +89,7 @@ class GridStream {
     int zeroed_;                 // rows of stage 0 below this are ready to be added to
     int done_[4];                // rows of stages 1 to 3 below this are complete
     int ring_mask_[4];
-    std::vector<float> rings_[4];  // splatted, and blurred along one, two and three axes
+    float* rings_[4];             // splatted, and blurred along one, two and three axes
 };
 
 }  // namespace crf

@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kBlock = 256;         // pixels embedded at a time
 constexpr float kLargest = 1 << 20;     // of an elevated coordinate; float32 stays exact enough far beyond
-constexpr int kPadding = 16;            // taps that a prefetch may read beyond the end
+constexpr int kPadding = 64;            // taps that a prefetch may read beyond the end
 
 // How lattice points become numbers: coordinate i counts from low[i], in steps of unit[i].
 template <class Key>
@@ -73,6 +73,12 @@ Packing<Key> make_packing(const std::vector<FeatureRange>& elevated, int d) {
     return packing;
 }
 
+Array<Tap> padded_taps(int64_t count) {
+    Array<Tap> taps(count + kPadding);
+    std::fill(taps.begin() + count, taps.end(), Tap{0, 0});
+    return taps;
+}
+
 template <class Key>
 class Builder {
   public:
@@ -82,18 +88,9 @@ class Builder {
     void run(bool extra_origin) {
         number_vertices(extra_origin);
         find_neighbours();
-        std::vector<int32_t> row_of[2];
-        const int split = (lattice_.taps() + 1) / 2;
-        parallel_for(2, threads_, [&](int64_t g) {
-            lattice_.passes[g] = build_pass(neighbours_, g ? split : 0, g ? lattice_.taps() : split, row_of[g]);
-        });
-        Neighbours().next.swap(neighbours_.next);
+        const std::vector<int32_t> row_of = plan_passes(neighbours_, lattice_, threads_);
         neighbours_ = Neighbours();
-        transpose(row_of[0]);
-        const int32_t M = lattice_.num_vertices;
-        lattice_.permutation.assign(M + kPadding, 0);
-        for (int32_t v = 0; v < M; ++v) lattice_.permutation[row_of[1][v]] = row_of[0][v];
-        renumber(row_of[1]);
+        transpose(row_of);
         normalise();
     }
 
@@ -105,7 +102,7 @@ class Builder {
     // Gives every tap its vertex number and weight; each chunk of pixels numbers for itself first.
     void number_vertices(bool extra_origin) {
         const int64_t chunks = threads_;
-        lattice_.slice.resize(lattice_.num_pixels * lattice_.taps() + kPadding);
+        lattice_.slice = padded_taps(lattice_.num_pixels * lattice_.taps());
         std::vector<HashTable<Key>> tables(chunks);
         parallel_for(chunks, threads_,
                      [&](int64_t c) { embed(tables[c], chunk_begin(c, chunks), chunk_begin(c + 1, chunks)); });
@@ -240,7 +237,7 @@ class Builder {
         });
     }
 
-    // Lists the taps by vertex, pixels in ascending order, so that a splat writes each row once.
+    // Renumbers the taps, and lists them by vertex too, pixels in ascending order, so that a splat writes each row once.
     void transpose(const std::vector<int32_t>& row_of) {
         const int64_t taps = lattice_.taps(), chunks = std::min(threads_, 8);
         const int32_t M = lattice_.num_vertices;
@@ -248,9 +245,12 @@ class Builder {
         parallel_for(chunks, threads_, [&](int64_t c) {
             place[c].assign(M, 0);
             const int64_t end = chunk_begin(c + 1, chunks) * taps;
-            for (int64_t t = chunk_begin(c, chunks) * taps; t < end; ++t) ++place[c][row_of[lattice_.slice[t].row]];
+            for (int64_t t = chunk_begin(c, chunks) * taps; t < end; ++t) {
+                lattice_.slice[t].row = row_of[lattice_.slice[t].row];
+                ++place[c][lattice_.slice[t].row];
+            }
         });
-        lattice_.splat_start.resize(M + 1);
+        lattice_.splat_start = Array<int32_t>(M + 1);
         int32_t total = 0;
         for (int32_t r = 0; r < M; ++r) {
             lattice_.splat_start[r] = total;
@@ -261,21 +261,13 @@ class Builder {
             }
         }
         lattice_.splat_start[M] = total;
-        lattice_.splat.resize(total + kPadding);
+        lattice_.splat = padded_taps(total);
         parallel_for(chunks, threads_, [&](int64_t c) {
             for (int64_t p = chunk_begin(c, chunks), end = chunk_begin(c + 1, chunks); p < end; ++p) {
                 const Tap* tap = lattice_.slice.data() + p * taps;
                 for (int64_t t = 0; t < taps; ++t)
-                    lattice_.splat[place[c][row_of[tap[t].row]]++] = {int32_t(p), tap[t].weight};
+                    lattice_.splat[place[c][tap[t].row]++] = {int32_t(p), tap[t].weight};
             }
-        });
-    }
-
-    void renumber(const std::vector<int32_t>& row_of) {
-        const int64_t total = lattice_.num_pixels * lattice_.taps(), part = (total + 15) / 16;
-        parallel_for(16, threads_, [&](int64_t c) {
-            for (int64_t t = c * part, end = std::min(total, t + part); t < end; ++t)
-                lattice_.slice[t].row = row_of[lattice_.slice[t].row];
         });
     }
 
@@ -284,25 +276,23 @@ class Builder {
         const int32_t M = lattice_.num_vertices;
         const int64_t N = lattice_.num_pixels;
         const int taps = lattice_.taps();
-        std::vector<float> first(M), second(M);
+        Array<float> values(M);
         for (int32_t r = 0; r < M; ++r) {
             float sum = 0;
             for (int32_t t = lattice_.splat_start[r]; t < lattice_.splat_start[r + 1]; ++t) sum += lattice_.splat[t].weight;
-            first[r] = sum;
+            values[r] = sum;
         }
-        blur_scalar(lattice_.passes[0], first.data());
-        for (int32_t r = 0; r < M; ++r) second[r] = first[lattice_.permutation[r]];
-        blur_scalar(lattice_.passes[1], second.data());
+        blur_scalar(lattice_, values.data());
         const float alpha = 1.0f / (1.0f + std::pow(2.0f, -float(lattice_.dimension)));
-        lattice_.scale.resize(N);
-        std::vector<float> before(lattice_.symmetric ? N : 0);
+        lattice_.scale = Array<float>(N);
+        Array<float> before(lattice_.symmetric ? N : 0);
         const int64_t part = (N + 15) / 16;
         parallel_for(16, threads_, [&](int64_t c) {
             for (int64_t p = c * part, end = std::min(N, p + part); p < end; ++p) {
                 float sum = 0;
                 for (int t = 0; t < taps; ++t) {
                     const Tap& tap = lattice_.slice[p * taps + t];
-                    sum += tap.weight * second[tap.row] * alpha;
+                    sum += tap.weight * values[tap.row] * alpha;
                 }
                 const double all = double(sum) + 1e-20;
                 const float norm = lattice_.symmetric ? float(1.0 / std::sqrt(all)) : float(1.0 / all);

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
+#include "memory.hpp"
 #include "parallel.hpp"
 #include "simd.hpp"
 #include "tiles.hpp"
@@ -16,20 +15,7 @@ namespace {
 
 constexpr int64_t kPixels = 128;  // a block of pixels: its rows stay in the first-level cache
 
-// Floats that are not set to anything, so that no time goes into zeros.
-class Buffer {
-  public:
-    explicit Buffer(int64_t count) : data_(static_cast<float*>(std::aligned_alloc(64, (count * 4 + 127) / 64 * 64))) {
-        if (!data_) throw std::bad_alloc();
-    }
-    ~Buffer() { std::free(data_); }
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-    float* get() const { return data_; }
-
-  private:
-    float* data_;
-};
+using Buffer = Array<float>;
 
 class MeanField {
   public:
@@ -43,6 +29,7 @@ class MeanField {
           terms_(terms),
           options_(options),
           unary_(out),
+          in_turns_(stride_ > kMaxLanes),
           Q_(N_ * stride_),
           blocks_((N_ + kPixels - 1) / kPixels),
           tiles_(height, width, grids(terms)) {}
@@ -90,14 +77,14 @@ class MeanField {
     void start() {
         parallel_for(blocks_, options_.num_threads, [&](int64_t b) {
             const int64_t p = b * kPixels, n = count(b);
-            float* to = Q_.get() + p * stride_;
+            float* to = Q_.data() + p * stride_;
             if (options_.initial) {
                 for (int64_t i = 0; i < n; ++i)
                     for (int k = 0; k < stride_; ++k) to[i * stride_ + k] = k < K_ ? options_.initial[k * N_ + p + i] : 0;
             } else {
                 Buffer scores(kPixels * stride_);
-                load_rows(scores.get(), p, n);
-                simd().softmax(scores.get(), to, stride_, K_, n, false);
+                load_rows(scores.data(), p, n);
+                simd().softmax(scores.data(), to, stride_, K_, n, false);
             }
         });
     }
@@ -108,34 +95,31 @@ class MeanField {
         for (const Term& term : terms_) {
             const int64_t size = term.lattice ? int64_t(term.lattice->num_vertices) * lanes : 0;
             most = std::max(most, size);
-            if (stride_ <= kMaxLanes) second_.push_back(std::make_unique<Buffer>(size));
+            if (stride_ <= kMaxLanes) rows_.emplace_back(size);
         }
-        first_ = std::make_unique<Buffer>(most);
         if (stride_ <= kMaxLanes) return;
         // More labels than lanes are filtered in turns, the kernels one after another, and the messages summed up.
-        second_.push_back(std::make_unique<Buffer>(most));
-        messages_ = std::make_unique<Buffer>(N_ * stride_);
+        rows_.emplace_back(most);
+        messages_ = Buffer(N_ * stride_);
     }
 
     // Rows of scores from the packed rows of -energy, `stride_` apart; what lies beyond K_ is anything.
     void load_rows(float* rows, int64_t p, int64_t n) const {
-        for (int64_t i = 0; i < n; ++i) std::memcpy(rows + i * stride_, unary_ + (p + i) * K_, K_ * sizeof(float));
-        for (int64_t i = 0; i < n; ++i)
-            for (int k = K_; k < stride_; ++k) rows[i * stride_ + k] = 0;
+        simd().load(unary_ + p * K_, K_, rows, stride_, n);
     }
 
     void send_messages() {
-        if (!messages_) {
+        if (!in_turns_) {
             for (size_t t = 0; t < terms_.size(); ++t)
-                if (terms_[t].lattice) filter(*terms_[t].lattice, Q_.get(), stride_, second_[t]->get());
-            tiles_.save(Q_.get(), stride_, options_.num_threads);
+                if (terms_[t].lattice) filter(*terms_[t].lattice, Q_.data(), stride_, rows_[t].data());
+            tiles_.save(Q_.data(), stride_, options_.num_threads);
             return;
         }
-        std::memset(messages_->get(), 0, N_ * stride_ * sizeof(float));
+        std::memset(messages_.data(), 0, N_ * stride_ * sizeof(float));
         for (int label = 0; label < stride_; label += kMaxLanes) {
             const int lanes = std::min(kMaxLanes, stride_ - label);
             for (const Term& term : terms_) {
-                if (term.lattice) filter(*term.lattice, Q_.get() + label, lanes, second_[0]->get());
+                if (term.lattice) filter(*term.lattice, Q_.data() + label, lanes, rows_[0].data());
                 parallel_for(tiles_.count(), options_.num_threads, [&](int64_t i) { add_messages_of(term, tiles_.tile(i), label, lanes); });
             }
         }
@@ -144,20 +128,27 @@ class MeanField {
     // Adds one kernel's messages for some labels to those of a tile.
     void add_messages_of(const Term& term, const Tile& tile, int label, int lanes) {
         std::unique_ptr<GridStream> stream;
-        if (term.grid) stream = std::make_unique<GridStream>(*term.grid, lanes, tile);
+        if (term.grid) stream = std::make_unique<GridStream>(*term.grid, lanes, tile, ring_memory(0));
         const Tile around = term.grid ? reach(*term.grid, tile) : tile;
         for (int64_t y = tile.y0; y < tile.y1; ++y) {
-            float* out = messages_->get() + (y * W_ + tile.x0) * stride_ + label;
+            float* out = messages_.data() + (y * W_ + tile.x0) * stride_ + label;
             if (!stream) {
-                slice(*term.lattice, second_[0]->get(), term.weight, lanes, y * W_ + tile.x0, tile.x1 - tile.x0, out);
+                slice(*term.lattice, rows_[0].data(), term.weight, lanes, y * W_ + tile.x0, tile.x1 - tile.x0, out);
                 continue;
             }
             const auto source = [&](int64_t row) {
-                const float* Q = Q_.get() + row * W_ * stride_ + label;
+                const float* Q = Q_.data() + row * W_ * stride_ + label;
                 return RowSource{Q + around.x0 * stride_, Q + tile.x0 * stride_, Q + tile.x1 * stride_};
             };
             stream->slice_row(y, stride_, term.weight, source, out, stride_);
         }
+    }
+
+    // Room that a thread keeps from tile to tile.
+    static Buffer& ring_memory(size_t term) {
+        thread_local std::vector<Buffer> memory;
+        while (memory.size() <= term) memory.emplace_back();
+        return memory[term];
     }
 
     void slice(const Lattice& lattice, const float* rows, float weight, int lanes, int64_t p, int64_t n, float* out) const {
@@ -165,31 +156,27 @@ class MeanField {
     }
 
     // Splats Q into the lattice and blurs it.
-    void filter(const Lattice& lattice, const float* Q, int lanes, float* second) {
-        float* first = first_->get();
-        run_pass(lattice.passes[0], lanes, first, [&](int64_t begin, int64_t end) {
-            simd().splat(lanes, Q, stride_, lattice.splat_start.data(), lattice.splat.data(), lattice.passes[0].joined.data(),
-                         first, begin, end);
+    void filter(const Lattice& lattice, const float* Q, int lanes, float* rows) const {
+        const auto blur = [&](const Pass& pass, size_t axis, int64_t b) {
+            simd().blur(lanes, rows, pass.order[axis].data(), pass.order_cut[axis][b], pass.order_cut[axis][b + 1]);
+        };
+        const auto blur_rest = [&](const Pass& pass, int64_t b) {
+            for (size_t axis = 0; axis < pass.order.size(); ++axis) blur(pass, axis, b);
+        };
+        parallel_for(int64_t(lattice.row_cut.size()) - 1, options_.num_threads, [&](int64_t b) {
+            simd().splat(lanes, Q, stride_, lattice.splat_start.data(), lattice.splat.data(), lattice.joined.data(), rows,
+                         lattice.row_cut[b], lattice.row_cut[b + 1]);
+            if (lattice.halves[0].fused) blur_rest(lattice.halves[0], b);
         });
-        run_pass(lattice.passes[1], lanes, second, [&](int64_t begin, int64_t end) {
-            simd().move(lanes, first, lattice.permutation.data(), lattice.passes[1].joined.data(), second, begin, end);
-        });
-    }
-
-    template <class Fill>
-    void run_pass(const Pass& pass, int lanes, float* rows, const Fill& fill) const {
-        const int64_t row_blocks = int64_t(pass.row_cut.size()) - 1;
-        parallel_for(row_blocks, options_.num_threads, [&](int64_t b) {
-            fill(pass.row_cut[b], pass.row_cut[b + 1]);
-            if (!pass.fused) return;
-            for (size_t a = 0; a < pass.order.size(); ++a)
-                simd().blur(lanes, rows, pass.order[a].data(), pass.order_cut[a][b], pass.order_cut[a][b + 1]);
-        });
-        if (pass.fused) return;
-        for (size_t a = 0; a < pass.order.size(); ++a) {
-            parallel_for(int64_t(pass.order_cut[a].size()) - 1, options_.num_threads, [&](int64_t b) {
-                simd().blur(lanes, rows, pass.order[a].data(), pass.order_cut[a][b], pass.order_cut[a][b + 1]);
-            });
+        for (int half = 0; half < 2; ++half) {
+            const Pass& pass = lattice.halves[half];
+            if (!pass.fused) {
+                for (size_t axis = 0; axis < pass.order.size(); ++axis)
+                    parallel_for(int64_t(pass.order_cut[axis].size()) - 1, options_.num_threads,
+                                 [&](int64_t b) { blur(pass, axis, b); });
+            } else if (half == 1) {
+                parallel_for(int64_t(pass.order_cut[0].size()) - 1, options_.num_threads, [&](int64_t b) { blur_rest(pass, b); });
+            }
         }
     }
 
@@ -206,28 +193,28 @@ class MeanField {
     float update_tile(int64_t i, bool update, double* divergence) {
         const Tile tile = tiles_.tile(i);
         const int64_t n = tile.x1 - tile.x0;
-        const bool plain = !options_.compatibility && !options_.trace && !messages_;
+        const bool plain = !options_.compatibility && !options_.trace && !in_turns_;
         std::vector<std::unique_ptr<GridStream>> streams(terms_.size());
         for (size_t t = 0; t < terms_.size(); ++t)
-            if (terms_[t].grid && !messages_) streams[t] = std::make_unique<GridStream>(*terms_[t].grid, stride_, tile);
+            if (terms_[t].grid && !in_turns_) streams[t] = std::make_unique<GridStream>(*terms_[t].grid, stride_, tile, ring_memory(t));
         Buffer rows(n * stride_);
         float change = 0;
         for (int64_t y = tile.y0; y < tile.y1; ++y) {
             const int64_t p = y * W_ + tile.x0;
-            if (plain) load_rows(rows.get(), p, n);
-            else std::fill(rows.get(), rows.get() + n * stride_, 0.0f);
-            for (size_t t = 0; t < terms_.size() && !messages_; ++t) {
+            if (plain) load_rows(rows.data(), p, n);
+            else std::fill(rows.data(), rows.data() + n * stride_, 0.0f);
+            for (size_t t = 0; t < terms_.size() && !in_turns_; ++t) {
                 if (!streams[t]) {
-                    slice(*terms_[t].lattice, second_[t]->get(), terms_[t].weight, stride_, p, n, rows.get());
+                    slice(*terms_[t].lattice, rows_[t].data(), terms_[t].weight, stride_, p, n, rows.data());
                     continue;
                 }
-                const auto source = [&](int64_t row) { return tiles_.source(i, streams[t]->around(), Q_.get(), row); };
-                streams[t]->slice_row(y, stride_, terms_[t].weight, source, rows.get(), stride_);
+                const auto source = [&](int64_t row) { return tiles_.source(i, streams[t]->around(), Q_.data(), row); };
+                streams[t]->slice_row(y, stride_, terms_[t].weight, source, rows.data(), stride_);
             }
-            if (messages_) std::memcpy(rows.get(), messages_->get() + p * stride_, n * stride_ * sizeof(float));
-            if (!plain) combine(rows.get(), p, n, divergence);
+            if (in_turns_) std::memcpy(rows.data(), messages_.data() + p * stride_, n * stride_ * sizeof(float));
+            if (!plain) combine(rows.data(), p, n, divergence);
             if (!update) continue;
-            change = std::max(change, simd().softmax(rows.get(), Q_.get() + p * stride_, stride_, K_, n, options_.tolerance > 0));
+            change = std::max(change, simd().softmax(rows.data(), Q_.data() + p * stride_, stride_, K_, n, options_.tolerance > 0));
         }
         return change;
     }
@@ -237,7 +224,7 @@ class MeanField {
         std::vector<float> sent(K_);
         for (int64_t i = 0; i < n; ++i) {
             float* row = rows + i * stride_;
-            const float* q = Q_.get() + (p + i) * stride_;
+            const float* q = Q_.data() + (p + i) * stride_;
             const float* minus_energy = unary_ + (p + i) * K_;
             if (options_.compatibility) {
                 std::fill(sent.begin(), sent.end(), 0.0f);
@@ -258,7 +245,7 @@ class MeanField {
     void write_planes() {
         parallel_for(blocks_, options_.num_threads, [&](int64_t b) {
             const int64_t p = b * kPixels, n = count(b);
-            const float* from = Q_.get() + p * stride_;
+            const float* from = Q_.data() + p * stride_;
             for (int k = 0; k < K_; ++k)
                 for (int64_t i = 0; i < n; ++i) unary_[k * N_ + p + i] = from[i * stride_ + k];
         });
@@ -271,11 +258,12 @@ class MeanField {
     const std::vector<Term>& terms_;
     const MeanFieldOptions& options_;
     float* unary_;  // packed rows of -energy, in the memory that takes the result at the end
+    const bool in_turns_;  // more labels than lanes
     Buffer Q_;
     const int64_t blocks_;
     Tiles tiles_;
-    std::unique_ptr<Buffer> first_, messages_;
-    std::vector<std::unique_ptr<Buffer>> second_;
+    Buffer messages_;
+    std::vector<Buffer> rows_;
 };
 
 }  // namespace

@@ -19,12 +19,9 @@ struct Simd {
     const char* name;
     // Embeds 8 pixels: features[f * stride + lane] -> remainder-0 point, rank and barycentric weights, [i * 8 + lane].
     void (*embed)(const EmbedPlan& plan, const float* features, int64_t stride, float* rem0, int32_t* rank, float* bary);
-    // Splats pixels into rows [begin, end) of the first layout and blurs them along the pass's first axis.
+    // Splats pixels into rows [begin, end) and blurs them along axis 0, whose chains are contiguous.
     void (*splat)(int lanes, const float* Q, int64_t q_stride, const int32_t* start, const Tap* taps, const uint8_t* joined,
                   float* rows, int64_t begin, int64_t end);
-    // Moves rows of the first layout to [begin, end) of the second and blurs them along that pass's first axis.
-    void (*move)(int lanes, const float* from, const int32_t* permutation, const uint8_t* joined, float* rows, int64_t begin,
-                 int64_t end);
     // Blurs the chains order[begin .. end) in place.
     void (*blur)(int lanes, float* rows, const int32_t* order, int64_t begin, int64_t end);
     // Adds weight * scale * slice of pixels [begin, end) to their rows in out, which starts at pixel `begin`.
@@ -39,6 +36,8 @@ struct Simd {
     // Grid: adds weight * scale * slice of `count` pixels to their rows in out.
     void (*grid_slice)(int lanes, const float* ring, int ring_mask, int columns, int first_column, const GridTap* taps,
                        const float* scale, float weight, float* out, int64_t stride, int64_t count);
+    // Spreads packed rows of num_classes floats to rows `stride` apart; reads up to 7 floats beyond the last.
+    void (*load)(const float* packed, int num_classes, float* rows, int64_t stride, int64_t count);
     // Turns rows of scores (overwritten) into probabilities; both `stride` apart, a multiple of 8, and beyond num_classes 0.
     // Returns the largest change against what `out` held, if `compare`.
     float (*softmax)(float* scores, float* out, int64_t stride, int num_classes, int64_t count, bool compare);
