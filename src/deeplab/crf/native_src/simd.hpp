@@ -22,8 +22,8 @@ struct Simd {
     // Splats pixels into rows [begin, end) and blurs them along axis 0, whose chains are contiguous.
     void (*splat)(int lanes, const float* Q, int64_t q_stride, const int32_t* start, const Tap* taps, const uint8_t* joined,
                   float* rows, int64_t begin, int64_t end);
-    // Blurs the chains order[begin .. end) in place.
-    void (*blur)(int lanes, float* rows, const int32_t* order, int64_t begin, int64_t end);
+    // Blurs the chains order[begin .. end) in place; `cold` rows are prefetched.
+    void (*blur)(int lanes, float* rows, const int32_t* order, int64_t begin, int64_t end, bool cold);
     // Adds weight * scale * slice of pixels [begin, end) to their rows in out, which starts at pixel `begin`.
     void (*slice)(int lanes, int num_taps, const float* rows, const Tap* taps, const float* scale, float weight, float* out,
                   int64_t out_stride, int64_t begin, int64_t end);
@@ -38,9 +38,13 @@ struct Simd {
                        const float* scale, float weight, float* out, int64_t stride, int64_t count);
     // Spreads packed rows of num_classes floats to rows `stride` apart; reads up to 7 floats beyond the last.
     void (*load)(const float* packed, int num_classes, float* rows, int64_t stride, int64_t count);
-    // Turns rows of scores (overwritten) into probabilities; both `stride` apart, a multiple of 8, and beyond num_classes 0.
-    // Returns the largest change against what `out` held, if `compare`.
-    float (*softmax)(float* scores, float* out, int64_t stride, int num_classes, int64_t count, bool compare);
+    // Turns rows of scores into probabilities in place; beyond num_classes they become 0. norm gets the highest score and
+    // the normaliser of each pixel, and top, of each label, is raised to the highest probability.
+    void (*softmax)(float* rows, int64_t stride, int num_classes, int64_t count, float* norm, float* top);
+    // Keeps the first `lanes` of each row; returns the largest change against what Q held, if `compare`.
+    float (*store)(const float* rows, int64_t stride, float* Q, int lanes, int64_t count, bool compare);
+    // Packed rows of all probabilities: the first `lanes` from Q, the others from the unary and the norm.
+    void (*finish)(const float* unary, int num_classes, const float* Q, int lanes, const float* norm, float* out, int64_t count);
     // Rows (num_classes apart) of -energy from planes of scores: log(clip(p, 1e-5, 1)), or the logits themselves.
     // Returns false if a score is not finite.
     bool (*unary)(const float* scores, int64_t plane, float* out, int num_classes, int64_t count, bool logits);
