@@ -17,12 +17,12 @@ constexpr int64_t kBlock = 256;         // pixels embedded at a time
 constexpr float kLargest = 1 << 20;     // of an elevated coordinate; float32 stays exact enough far beyond
 constexpr int kPadding = 64;            // taps that a prefetch may read beyond the end
 
-// How lattice points become numbers: coordinate i counts from low[i], in steps of unit[i].
+// How lattice points become numbers. A point is n_0 u_0 + .. + n_(d-1) u_(d-1), where u_i is a step along blur axis i, and
+// its key is the sum of (n_i - low_i) unit_i; a step along the last axis, u_d, is minus all the others.
 template <class Key>
 struct Packing {
     int64_t low[17];
-    Key unit[17];  // unit[dimension] is 0: the last coordinate follows from the others
-    Key all = 0;   // sum of the units
+    Key step[17];
 };
 
 EmbedPlan make_plan(int d) {
@@ -33,43 +33,59 @@ EmbedPlan make_plan(int d) {
     return plan;
 }
 
-// The spans of the elevated coordinates, in float64.
-std::vector<FeatureRange> elevated_ranges(const EmbedPlan& plan, const std::vector<FeatureRange>& features) {
-    const int d = plan.dimension;
-    std::vector<FeatureRange> result(d + 1);
+struct Span {
     double low = 0, high = 0;
-    for (int j = d; j > 0; --j) {
-        const double a = double(features[j - 1].low) * plan.scale[j - 1], b = double(features[j - 1].high) * plan.scale[j - 1];
-        result[j] = {float(low - j * b), float(high - j * a)};
-        low += a;
-        high += b;
+};
+
+// The span of the elevated coordinate i minus, if `relative`, the last one.
+Span elevated_span(const EmbedPlan& plan, const std::vector<FeatureRange>& features, int i, bool relative) {
+    const int d = plan.dimension;
+    const auto coefficient = [&](int coordinate, int f) {
+        return coordinate <= f ? 1.0 : coordinate == f + 1 ? -double(coordinate) : 0.0;
+    };
+    Span span;
+    for (int f = 0; f < d; ++f) {
+        const double c = (coefficient(i, f) - (relative ? coefficient(d, f) : 0.0)) * plan.scale[f];
+        const double a = c * features[f].low, b = c * features[f].high;
+        span.low += std::min(a, b);
+        span.high += std::max(a, b);
     }
-    result[0] = {float(low), float(high)};
-    for (const FeatureRange& r : result) {
-        if (!(r.low > -kLargest && r.high < kLargest))
+    return span;
+}
+
+// The spans of the n_i of all points: n_i is the difference of coordinates i and d over d + 1.
+std::vector<Span> point_spans(const EmbedPlan& plan, const std::vector<FeatureRange>& features) {
+    const int d = plan.dimension;
+    std::vector<Span> result;
+    for (int i = 0; i <= d; ++i) {
+        const Span span = elevated_span(plan, features, i, false);
+        if (!(span.low > -kLargest && span.high < kLargest))
             throw std::invalid_argument("features span too many standard deviations for the lattice: raise the standard deviations");
+        if (i == d) break;
+        // A pixel's simplex lies within 4 steps, and a neighbour one further.
+        const Span n = elevated_span(plan, features, i, true);
+        result.push_back({std::floor(n.low / (d + 1)) - 6, std::ceil(n.high / (d + 1)) + 6});
     }
     return result;
 }
 
-double key_bits(const std::vector<FeatureRange>& elevated, int d) {
+double key_bits(const std::vector<Span>& spans) {
     double bits = 0;
-    for (int i = 0; i < d; ++i) bits += std::log2(double(elevated[i].high) - elevated[i].low + 8 * (d + 2));
+    for (const Span& s : spans) bits += std::log2(s.high - s.low + 1);
     return bits;
 }
 
 template <class Key>
-Packing<Key> make_packing(const std::vector<FeatureRange>& elevated, int d) {
+Packing<Key> make_packing(const std::vector<Span>& spans) {
     Packing<Key> packing{};
-    Key unit = 1;
-    for (int i = 0; i < d; ++i) {
-        // A vertex lies within 2 (d + 1) of the pixel's point, and a neighbour d further.
-        packing.low[i] = int64_t(std::floor(elevated[i].low)) - 3 * (d + 1);
-        const int64_t high = int64_t(std::ceil(elevated[i].high)) + 3 * (d + 1);
-        packing.unit[i] = unit;
-        packing.all += unit;
-        unit *= Key(high - packing.low[i] + 1);
+    Key unit = 1, all = 0;
+    for (size_t i = 0; i < spans.size(); ++i) {
+        packing.low[i] = int64_t(spans[i].low);
+        packing.step[i] = unit;
+        all += unit;
+        unit *= Key(int64_t(spans[i].high) - packing.low[i] + 1);
     }
+    packing.step[spans.size()] = Key(0) - all;
     return packing;
 }
 
@@ -161,15 +177,13 @@ class Builder {
     void vertex_keys(const float* rem0, const int32_t* rank, Key* out) const {
         const int d = lattice_.dimension;
         Key by_rank[17], key = 0;
+        const int64_t last = int64_t(rem0[8 * d]);
         for (int i = 0; i <= d; ++i) {
-            by_rank[rank[8 * i]] = packing_.unit[i];
-            if (i < d) key += Key(int64_t(rem0[8 * i]) - packing_.low[i]) * packing_.unit[i];
+            by_rank[rank[8 * i]] = packing_.step[i];
+            if (i < d) key += Key((int64_t(rem0[8 * i]) - last) / (d + 1) - packing_.low[i]) * packing_.step[i];
         }
         out[0] = key;
-        for (int t = 1; t <= d; ++t) {
-            key += packing_.all - Key(d + 1) * by_rank[d - t + 1];
-            out[t] = key;
-        }
+        for (int t = 1; t <= d; ++t) out[t] = key -= by_rank[d - t + 1];
     }
 
     void add_origin(HashTable<Key>& table) {
@@ -216,8 +230,7 @@ class Builder {
         neighbours_.next.resize(d + 1);
         neighbours_.has_previous.resize(d + 1);
         parallel_for(d + 1, threads_, [&](int64_t axis) {
-            // One step lowers every coordinate by 1 and raises that of the axis by d.
-            const Key step = Key(d + 1) * packing_.unit[axis] - packing_.all;
+            const Key step = packing_.step[axis];
             std::vector<int32_t>& next = neighbours_.next[axis];
             std::vector<uint8_t>& has_previous = neighbours_.has_previous[axis];
             next.assign(M, -1);
@@ -326,17 +339,17 @@ std::shared_ptr<Lattice> build_lattice(int64_t num_pixels, int dimension, const 
         throw std::invalid_argument("the picture has too many pixels for one lattice: refine it in parts");
     std::vector<FeatureRange> wide = ranges;
     for (FeatureRange& r : wide) r = {std::min(r.low, 0.0f), std::max(r.high, 0.0f)};
-    const std::vector<FeatureRange> elevated = elevated_ranges(make_plan(dimension), wide);
+    const std::vector<Span> spans = point_spans(make_plan(dimension), wide);
     auto lattice = std::make_shared<Lattice>();
     lattice->num_pixels = num_pixels;
     lattice->dimension = dimension;
     lattice->symmetric = symmetric;
-    const double bits = key_bits(elevated, dimension);
+    const double bits = key_bits(spans);
     if (bits < 61) {
-        Builder<uint64_t>(*lattice, make_packing<uint64_t>(elevated, dimension), source, num_threads).run(extra_origin);
+        Builder<uint64_t>(*lattice, make_packing<uint64_t>(spans), source, num_threads).run(extra_origin);
     } else if (bits < 124) {
         typedef unsigned __int128 Wide;
-        Builder<Wide>(*lattice, make_packing<Wide>(elevated, dimension), source, num_threads).run(extra_origin);
+        Builder<Wide>(*lattice, make_packing<Wide>(spans), source, num_threads).run(extra_origin);
     } else {
         throw std::invalid_argument("features span too many standard deviations for the lattice: raise the standard deviations");
     }

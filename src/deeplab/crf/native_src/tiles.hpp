@@ -37,8 +37,8 @@ class Tiles {
 
     // Keeps copies of the marginals around all cuts.
     void save(const float* Q, int64_t stride, int num_threads) {
-        if (halo_x_ + halo_y_ == 0) return;
         stride_ = stride;
+        if (halo_x_ + halo_y_ == 0) return;
         const int64_t inner_y = int64_t(y_cut_.size()) - 2, inner_x = int64_t(x_cut_.size()) - 2;
         rows_.resize(inner_y * 2 * halo_y_ * width_ * stride);
         columns_.resize(inner_x * height_ * 2 * halo_x_ * stride);
