@@ -24,29 +24,31 @@ struct Cell {
 };
 
 // The cells of one pixel's simplex, before the grid's offset.
-void cells_of(const float* rem0, const int32_t* rank, Cell* cells) {
+void cells_of(const int32_t* point, const int32_t* rank, Cell* cells) {
+    int64_t i = point[0], j = point[8];
     for (int v = 0; v < 3; ++v) {
-        int64_t k[2];
-        for (int i = 0; i < 2; ++i) k[i] = int64_t(rem0[8 * i]) + (rank[8 * i] <= 2 - v ? v : v - 3);
-        const int64_t i = (2 * k[0] + k[1]) / 3, j = (k[0] + 2 * k[1]) / 3;  // exact: k0, k1 and -(k0 + k1) agree modulo 3
         cells[v] = {i + j, (i - j - ((i + j) & 1)) / 2};
+        const int next = 2 - v;  // rank of the axis of the step back to the next vertex
+        if (rank[0] == next) --i;
+        else if (rank[8] == next) --j;
+        else ++i, ++j;
     }
 }
 
 template <class Each>
 void each_pixel(int64_t y, int64_t width, float xy_std, const Each& each) {
     const EmbedPlan plan = plan_of();
-    float features[16], rem0[24], bary[24];
-    int32_t rank[24];
+    float features[16], bary[24];
+    int32_t point[24], rank[24];
     for (int64_t x = 0; x < width; x += 8) {
         for (int l = 0; l < 8; ++l) {
             features[l] = float(std::min(x + l, width - 1)) / xy_std;
             features[8 + l] = float(y) / xy_std;
         }
-        simd().embed(plan, features, 8, rem0, rank, bary);
+        simd().embed(plan, features, 8, point, rank, bary);
         for (int l = 0; l < 8 && x + l < width; ++l) {
             Cell cells[3];
-            cells_of(rem0 + l, rank + l, cells);
+            cells_of(point + l, rank + l, cells);
             each(x + l, cells, bary + l);
         }
     }

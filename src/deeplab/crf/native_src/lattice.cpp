@@ -139,8 +139,8 @@ class Builder {
 
     void embed(HashTable<Key>& table, int64_t begin, int64_t end) {
         const int d = lattice_.dimension, taps = d + 1;
-        std::vector<float> features(d * kBlock), rem0(taps * 8), bary(taps * 8);
-        std::vector<int32_t> rank(taps * 8);
+        std::vector<float> features(d * kBlock), bary(taps * 8);
+        std::vector<int32_t> point(taps * 8), rank(taps * 8);
         std::vector<Key> keys(kBlock * taps);
         std::vector<Key> last(taps, ~Key(0));
         std::vector<int32_t> last_id(taps, -1);
@@ -148,11 +148,11 @@ class Builder {
             const int64_t stop = std::min(end, p + kBlock);
             source_(p, stop, features.data(), kBlock);
             for (int64_t q = p; q < stop; q += 8) {
-                simd().embed(plan_, features.data() + (q - p), kBlock, rem0.data(), rank.data(), bary.data());
+                simd().embed(plan_, features.data() + (q - p), kBlock, point.data(), rank.data(), bary.data());
                 const int lanes = int(std::min<int64_t>(8, stop - q));
                 for (int l = 0; l < lanes; ++l) {
                     Key* out = keys.data() + (q - p + l) * taps;
-                    vertex_keys(rem0.data() + l, rank.data() + l, out);
+                    vertex_keys(point.data() + l, rank.data() + l, out);
                     Tap* tap = lattice_.slice.data() + (q + l) * taps;
                     for (int t = 0; t < taps; ++t) {
                         tap[t].weight = bary[8 * t + l];
@@ -174,13 +174,12 @@ class Builder {
     }
 
     // The keys of the d + 1 vertices of one lane's simplex.
-    void vertex_keys(const float* rem0, const int32_t* rank, Key* out) const {
+    void vertex_keys(const int32_t* point, const int32_t* rank, Key* out) const {
         const int d = lattice_.dimension;
         Key by_rank[17], key = 0;
-        const int64_t last = int64_t(rem0[8 * d]);
         for (int i = 0; i <= d; ++i) {
             by_rank[rank[8 * i]] = packing_.step[i];
-            if (i < d) key += Key((int64_t(rem0[8 * i]) - last) / (d + 1) - packing_.low[i]) * packing_.step[i];
+            if (i < d) key += Key(point[8 * i] - packing_.low[i]) * packing_.step[i];
         }
         out[0] = key;
         for (int t = 1; t <= d; ++t) out[t] = key -= by_rank[d - t + 1];
@@ -188,11 +187,11 @@ class Builder {
 
     void add_origin(HashTable<Key>& table) {
         const int d = lattice_.dimension, taps = d + 1;
-        std::vector<float> zero(d * 8, 0.0f), rem0(taps * 8), bary(taps * 8);
-        std::vector<int32_t> rank(taps * 8);
+        std::vector<float> zero(d * 8, 0.0f), bary(taps * 8);
+        std::vector<int32_t> point(taps * 8), rank(taps * 8);
         std::vector<Key> keys(taps);
-        simd().embed(plan_, zero.data(), 8, rem0.data(), rank.data(), bary.data());
-        vertex_keys(rem0.data(), rank.data(), keys.data());
+        simd().embed(plan_, zero.data(), 8, point.data(), rank.data(), bary.data());
+        vertex_keys(point.data(), rank.data(), keys.data());
         for (Key key : keys) table.find_or_add(key);
     }
 

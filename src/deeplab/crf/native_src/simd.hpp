@@ -17,8 +17,10 @@ struct EmbedPlan {
 
 struct Simd {
     const char* name;
-    // Embeds 8 pixels: features[f * stride + lane] -> remainder-0 point, rank and barycentric weights, [i * 8 + lane].
-    void (*embed)(const EmbedPlan& plan, const float* features, int64_t stride, float* rem0, int32_t* rank, float* bary);
+    // Finds the simplex around each of 8 pixels with features[f * stride + lane]. Its first vertex is the sum of
+    // point[i * 8 + lane] steps along axis i < dimension; from vertex t to t + 1 it is a step back along the axis whose rank
+    // is dimension - t. bary gets the pixel's share of each vertex.
+    void (*embed)(const EmbedPlan& plan, const float* features, int64_t stride, int32_t* point, int32_t* rank, float* bary);
     // Splats pixels into rows [begin, end) and blurs them along axis 0, whose chains are contiguous.
     void (*splat)(int lanes, const float* Q, int64_t q_stride, const int32_t* start, const Tap* taps, const uint8_t* joined,
                   float* rows, int64_t begin, int64_t end);
