@@ -23,7 +23,7 @@ class BuildExt(build_ext):
         if platform.machine().lower() in ("x86_64", "amd64"):
             flags.append("-DCRF_HAVE_AVX2")
         if os.environ.get("CRF_SANITIZE"):
-            flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g", "-O1"]
+            flags += ["-DCRF_SANITIZE", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g", "-O1"]
             link += ["-fsanitize=address,undefined"]
         for extension in self.extensions:
             extension.extra_compile_args += flags

@@ -124,7 +124,7 @@ def test_unavailable_backend_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -
         DenseCRF(backend="pydensecrf")
 
 
-def test_auto_takes_what_there_is_and_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_says_what_it_takes(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(crf_backends, "_importable", lambda name: name == "pydensecrf")
     assert DenseCRF().backend == "pydensecrf"

@@ -44,7 +44,17 @@ def assert_same_answer(backend: str, params: CRFParams, probs: Array, image: Arr
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     ("K", "H", "W"),
-    [(21, 60, 80), (21, 61, 79), (2, 50, 67), (150, 24, 31), (33, 20, 40), (5, 1, 1), (5, 1, 57), (5, 57, 1), (3, 2, 3)],
+    [
+        (21, 60, 80),
+        (21, 61, 79),
+        (2, 50, 67),
+        (150, 24, 31),
+        (33, 20, 40),
+        (5, 1, 1),
+        (5, 1, 57),
+        (5, 57, 1),
+        (3, 2, 3),
+    ],
 )
 def test_shapes(backend: str, K: int, H: int, W: int, picture: Callable[..., Any]) -> None:
     assert_same_answer(backend, CRFParams(), *picture(K, H, W))

@@ -70,6 +70,7 @@ def test_grid_equals_lattice(xy_std: float, K: int, picture: Callable[..., Any])
 
 
 def test_two_spatial_kernels(picture: Callable[..., Any]) -> None:
+    pytest.importorskip("pydensecrf")
     probs, image = picture(5, 80, 190)
     y, x = np.mgrid[0:80, 0:190].astype(np.float32)
     params = CRFParams(bilateral_weight=0, gaussian_weight=2, gaussian_xy_std=1)
@@ -80,6 +81,7 @@ def test_two_spatial_kernels(picture: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("F", [1, 3, 8, 16])
 def test_features_of_any_number(F: int, picture: Callable[..., Any]) -> None:
+    pytest.importorskip("pydensecrf")
     probs, image = picture(4, 30, 36)
     rng = np.random.default_rng(F)
     kernel = FeatureKernel(3.0, rng.normal(0, 2, (F, 30, 36)).astype(np.float32))
@@ -118,9 +120,9 @@ def test_divergence_falls_and_is_that_of_the_definition(picture: Callable[..., A
     more = DenseCRF(CRFParams(iterations=1, bilateral_weight=0, gaussian_xy_std=3), "native")(probs, initial=final)
     energy = -np.log(np.clip(probs, 1e-5, 1))
     message = np.log(more) + energy
-    sums = DenseCRF(CRFParams(iterations=1, bilateral_weight=0, gaussian_xy_std=3), "native")(
-        np.full((2, 22, 31), 0.5, np.float32), initial=np.stack([np.ones((22, 31)), np.zeros((22, 31))]).astype(np.float32)
-    )
+    one_sided = np.stack([np.ones((22, 31)), np.zeros((22, 31))]).astype(np.float32)
+    once = DenseCRF(CRFParams(iterations=1, bilateral_weight=0, gaussian_xy_std=3), "native")
+    sums = once(np.full((2, 22, 31), 0.5, np.float32), initial=one_sided)
     total = np.log(sums[0] / sums[1])  # 3 K 1: what the messages of all labels add up to
     message += (total - message.sum(axis=0)) / 4
     expected = (final * (np.log(np.maximum(final, 1e-20)) + energy - 0.5 * message)).sum()
@@ -151,7 +153,7 @@ def test_never_a_crash(
     seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)
-    K, H, W = shape
+    _, H, W = shape
     scores = rng.normal(0, 20, shape) if logits else rng.random(shape)
     if spoil is not None:
         scores.flat[seed % scores.size] = spoil
