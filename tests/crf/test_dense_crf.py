@@ -35,7 +35,7 @@ def test_without_kernels_the_unary_stays(backend: str, picture: Callable[..., An
 @pytest.mark.parametrize("backend", FAST)
 def test_agrees_with_the_exact_mean_field(backend: str, picture: Callable[..., Any]) -> None:
     # The lattice is an approximation; weak evidence makes it settle elsewhere, so the unary is sharpened here.
-    probs, image = picture(5, 48, 64)
+    probs, image = picture(5, 40, 56)
     sharp = probs**3 / (probs**3).sum(axis=0)
     exact = DenseCRF(backend="exact")(sharp, image)
     result = DenseCRF(backend=backend)(sharp, image)

@@ -16,11 +16,13 @@ Array64 = npt.NDArray[np.float64]
 
 
 class _Dense:
-    """Applies one kernel, in blocks of rows, so that memory stays bounded."""
+    """Applies one kernel: as a matrix if that is small, else in blocks of rows, so that memory stays bounded."""
 
     def __init__(self, kernel: Kernel, problem: Problem) -> None:
         self.features = features(kernel, problem.shape, problem.image).T.astype(np.float64)
         self.squares = (self.features**2).sum(axis=1)
+        N = len(self.features)
+        self.matrix = self._rows(slice(0, N)) if N * N <= _PAIRS_AT_ONCE else None
         ones = np.ones((self.features.shape[0], 1))
         sums = self._product(ones)[:, 0]
         symmetric = problem.params.normalization == "symmetric"
@@ -28,14 +30,20 @@ class _Dense:
         self.before = self.after if symmetric else np.ones_like(sums)
 
     def _product(self, values: Array64) -> Array64:
+        if self.matrix is not None:
+            whole: Array64 = self.matrix @ values
+            return whole
         N = len(self.features)
         out = np.empty_like(values)
         step = max(1, _PAIRS_AT_ONCE // N)
         for start in range(0, N, step):
-            rows = slice(start, start + step)
-            squares = self.squares[rows, None] + self.squares - 2 * self.features[rows] @ self.features.T
-            out[rows] = np.exp(-0.5 * np.maximum(squares, 0)) @ values
+            out[start : start + step] = self._rows(slice(start, start + step)) @ values
         return out
+
+    def _rows(self, rows: slice) -> Array64:
+        squares = self.squares[rows, None] + self.squares - 2 * self.features[rows] @ self.features.T
+        kernel: Array64 = np.exp(-0.5 * np.maximum(squares, 0))
+        return kernel
 
     def __call__(self, Q: Array64) -> Array64:
         return self._product(Q * self.before[:, None]) * self.after[:, None]
