@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deeplab.crf.kernels import Kernel, features
-from deeplab.crf.problem import Problem
+from deeplab.crf.problem import Problem, Refinement
 from deeplab.crf.unary import unary_energy
 
 MAX_PIXELS = 40_000  # the time grows with the square: about 10 s an iteration here
@@ -49,8 +49,8 @@ class _Dense:
         return self._product(Q * self.before[:, None]) * self.after[:, None]
 
 
-def marginals(problem: Problem) -> npt.NDArray[np.float32]:
-    """Return the marginals (K, H, W) of the exact mean field, computed in float64.
+def refine(problem: Problem, trace: bool = False) -> Refinement:
+    """Refine by the exact mean field, computed in float64.
 
     Raises:
         ValueError: for more than MAX_PIXELS pixels.
@@ -65,14 +65,24 @@ def marginals(problem: Problem) -> npt.NDArray[np.float32]:
     Q = _softmax(-unary) if problem.initial is None else problem.initial.reshape(K, -1).T.astype(np.float64)
     kernels = [(kernel.weight, _Dense(kernel, problem)) for kernel in problem.kernels]
     penalties = None if params.compatibility is None else np.array(params.compatibility)
-    for _ in range(params.iterations):
-        messages = sum((weight * dense(Q) for weight, dense in kernels), np.zeros_like(Q))
-        new = _softmax(-unary + (messages if penalties is None else -messages @ penalties))
-        change = float(np.abs(new - Q).max())
-        Q = new
-        if change < params.tolerance:
+
+    def messages(Q: Array64) -> Array64:
+        sent = sum((weight * dense(Q) for weight, dense in kernels), np.zeros_like(Q))
+        return sent if penalties is None else -sent @ penalties
+
+    energies, divergences, steps, converged = [], [], 0, False
+    while (update := steps < params.iterations and not converged) or trace:
+        received = messages(Q)
+        if trace:
+            energies.append(float((Q * (unary - 0.5 * received)).sum()))
+            divergences.append(energies[-1] + float((Q * np.log(np.maximum(Q, 1e-20))).sum()))
+        if not update:
             break
-    return np.ascontiguousarray(Q.T.reshape(K, H, W), dtype=np.float32)
+        new = _softmax(received - unary)
+        converged = params.tolerance > 0 and float(np.abs(new - Q).max()) <= params.tolerance
+        Q, steps = new, steps + 1
+    marginals = np.ascontiguousarray(Q.T.reshape(K, H, W), dtype=np.float32)
+    return Refinement(marginals, steps, tuple(energies), tuple(divergences))
 
 
 def _softmax(scores: Array64) -> Array64:
