@@ -18,7 +18,7 @@ from deeplab.config import schema
 from deeplab.errors import InputError
 
 PATH_KEYS = re.compile(
-    r"^(\+{0,2}(?:[\w@/.]+\.)?(?:checkpoint|input|output|path|root|resume|images|masks|probs))=(.*)$", re.S
+    r"^(\+{0,2}(?:[\w@/.]+\.)?(?:checkpoint|input|output|path|root|resume|images|labels|masks|probs))=(.*)$", re.S
 )
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def run(command: str, task: Callable[[DictConfig, Path], None]) -> None:
             log.exception("The run in %s failed", folder)
             raise
 
-    main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)
+    main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command.replace("-", "_"))(job)
     try:
         main()
     except InputError as error:
