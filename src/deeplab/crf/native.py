@@ -21,7 +21,7 @@ def lattice(kernel: Kernel, problem: Problem, num_threads: int | None) -> Any:
     symmetric, threads = problem.params.normalization == "symmetric", num_threads or 0
     H, W = problem.shape
     if isinstance(kernel, SpatialKernel):
-        return _native.spatial(H, W, kernel.xy_std, symmetric, threads)
+        return _native.spatial(H, W, kernel.xy_std, symmetric, True, threads)
     if isinstance(kernel, BilateralKernel):
         return _native.bilateral(problem.image, kernel.xy_std, kernel.rgb_std, symmetric, threads)
     return _native.features(features(kernel, problem.shape, problem.image), symmetric, threads)

@@ -17,8 +17,7 @@ from torch import Tensor
 from deeplab.crf.params import CRFParams
 from deeplab.crf.workers import CRFWorkers, default_num_workers
 from deeplab.metrics.confusion import ConfusionMatrix
-from deeplab.metrics.scores import scores
-from deeplab.training.module import SegmentationModule, log_per_class
+from deeplab.training.module import log_scores
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +35,8 @@ class CRFEvaluation(pl.Callback):
         first_n: refine the first n pictures of a validation only, or None for all (tests refine all).
         max_pixels: larger pictures keep the network's own prediction, with a message.
         on_refined: called with (id, refined labels, truth), each (H, W), in the pictures' order; in tests only.
+
+    `num_skipped` is the number of pictures over `max_pixels` in the last evaluation, of all ranks.
     """
 
     def __init__(
@@ -86,12 +87,8 @@ class CRFEvaluation(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._active():
-            self._finish()
-            result = scores(self.confusion.compute())
-            pl_module.log("val/miou_crf", result["miou"], prog_bar=True)
-            pl_module.log("val/pixel_accuracy_crf", result["pixel_accuracy"])
-            if isinstance(pl_module, SegmentationModule):
-                log_per_class(pl_module, "val/iou_crf", self.class_names, result["iou"])
+            self._finish(trainer)
+            log_scores(pl_module, self.confusion, self.class_names, "_crf")
         self.validations += 1
 
     def _active(self) -> bool:
@@ -114,9 +111,15 @@ class CRFEvaluation(pl.Callback):
         self._refine(outputs, batch, self.on_refined)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._finish(self.on_refined)
+        self._finish(trainer, self.on_refined)
 
     # Both
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"validations": self.validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.validations = state_dict["validations"]
 
     def _start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.confusion = self.confusion.to(pl_module.device)
@@ -131,12 +134,13 @@ class CRFEvaluation(pl.Callback):
         assert self._pool is not None
         label = batch["label"]
         if label.numel() > self.max_pixels or "probabilities" not in outputs:
-            log.warning(
-                "%s has more than crf.max_pixels=%d pixels: left as the network predicts it",
-                batch["id"],
-                self.max_pixels,
-            )
             self.num_skipped += 1
+            if self.num_skipped == 1:
+                log.warning(
+                    "%s, like other pictures of more than crf.max_pixels=%d pixels, is left as the network predicts it",
+                    batch["id"],
+                    self.max_pixels,
+                )
             future: Future[np.ndarray] = Future()
             future.set_result(outputs["prediction"].cpu().numpy())
         else:
@@ -145,9 +149,11 @@ class CRFEvaluation(pl.Callback):
         while self._waiting and self._waiting[0][2].done():
             self._collect(on_refined)
 
-    def _finish(self, on_refined: Refined | None = None) -> None:
+    def _finish(self, trainer: pl.Trainer, on_refined: Refined | None = None) -> None:
         while self._waiting:
             self._collect(on_refined)
+        skipped = torch.tensor(self.num_skipped, device=trainer.strategy.root_device)
+        self.num_skipped = int(trainer.strategy.reduce(skipped, reduce_op="sum"))
 
     def _collect(self, on_refined: Refined | None) -> None:
         identifier, label, future = self._waiting.popleft()

@@ -6,25 +6,33 @@ number of ranks changes the loss (Caffe's iter_size sums micro-batches that are 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeAlias
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from deeplab.inference.probabilities import Inference
 from deeplab.metrics.confusion import ConfusionMatrix
 from deeplab.metrics.scores import scores
+from deeplab.models.deeplab import DeepLab
+from deeplab.models.multi_scale import MultiScale
 from deeplab.training.batch_norm import freeze_batch_norms, hold_statistics
 from deeplab.training.losses import valid_pixels, weighted_cross_entropy
 from deeplab.training.parameter_groups import parameter_groups
 
 CHECKPOINT_KEY = "deeplab"
 
+Batch: TypeAlias = dict[str, Any]
+Micro: TypeAlias = tuple[slice, AbstractContextManager[Any]]
 
-class LossNotFinite(RuntimeError):
-    """The loss became NaN or infinite; `ids` names the pictures of the batch."""
+
+class LossNotFinite(RuntimeError):  # noqa: N818 - it says what happened
+    """The loss became NaN or infinite; `ids` names the pictures of the global batch."""
 
     def __init__(self, step: int, ids: list[str]) -> None:
         super().__init__(f"The loss is not finite at step {step}.")
@@ -54,10 +62,10 @@ class SegmentationModule(pl.LightningModule):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: DeepLab | MultiScale,
         inference: Inference,
         class_names: list[str],
-        optimizer: Callable[..., torch.optim.Optimizer],
+        optimizer: Callable[..., Optimizer],
         schedule: Callable[[int], float],
         lr: float,
         weight_decay: float,
@@ -101,69 +109,86 @@ class SegmentationModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.network, self.network.head, self.lr, self.weight_decay, self.multipliers)
         optimizer = self.make_optimizer(groups, lr=self.lr)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, self.schedule)}
 
     # Training
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        assert isinstance(optimizer, LightningOptimizer) and isinstance(scheduler, LambdaLR)
         optimizer.zero_grad()
-        weights: dict[str, Tensor] = {}
-        sums: dict[str, Tensor] = {}
-        for part, context in self._micro_batches(len(batch["label"])):
-            with context:
-                logits = self.network.scale_logits(batch["image"][part])
-                weights = weights or self._loss_weights(logits, batch["label"])
-                losses = {
-                    name: weighted_cross_entropy(each, batch["label"][part], weights[name][part])
-                    for name, each in logits.items()
-                }
-                self.manual_backward(torch.stack(list(losses.values())).sum() * self.trainer.world_size)
-            for name, loss in losses.items():
-                sums[name] = sums.get(name, 0) + loss.detach()
-        total = torch.stack(list(sums.values())).sum()
+        parts = self._backward(batch)
+        losses = torch.stack(list(parts.values()))
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(losses)
+        total = losses.sum()
         if not torch.isfinite(total):
-            raise LossNotFinite(self.global_step, list(batch["id"]))
+            raise LossNotFinite(self.global_step, self._ids_of_all_ranks(batch))
         optimizer.step()
+        self._log_training(total, dict(zip(parts, losses, strict=True)), optimizer.optimizer)
         scheduler.step()
-        self._log_losses(total, sums)
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.gradient_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
 
-    def _micro_batches(self, pictures: int) -> Iterator[tuple[slice, Any]]:
+    def _backward(self, batch: Batch) -> dict[str, Tensor]:
+        """Gradients of the global batch's loss; returns this rank's share of each loss."""
+        image, label = batch["image"], batch["label"]
+        weights: dict[str, Tensor] = {}
+        sums: dict[str, Tensor] = {}
+        for part, context in self._micro_batches(len(label)):
+            with context:
+                logits = self.network.scale_logits(image[part])
+                weights = weights or self._loss_weights(logits, label)
+                losses = {
+                    name: weighted_cross_entropy(each, label[part], weights[name][part])
+                    for name, each in logits.items()
+                }
+                # DistributedDataParallel averages over the ranks, these are shares of one sum.
+                self.manual_backward(torch.stack(list(losses.values())).sum() * self.trainer.world_size)
+            for name, loss in losses.items():
+                sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
+        return sums
+
+    def _micro_batches(self, pictures: int) -> Iterator[Micro]:
         """Slices of the rank's share; gradients are exchanged between ranks in the last one only."""
         wrapper = self.trainer.strategy.model
         for start in range(0, pictures, self.batch_size_per_device):
-            last = start + self.batch_size_per_device >= pictures
-            hold = not last and isinstance(wrapper, nn.parallel.DistributedDataParallel)
-            yield slice(start, start + self.batch_size_per_device), wrapper.no_sync() if hold else nullcontext()
+            stop = start + self.batch_size_per_device
+            context: AbstractContextManager[Any] = nullcontext()
+            if isinstance(wrapper, nn.parallel.DistributedDataParallel) and stop < pictures:
+                context = wrapper.no_sync()
+            yield slice(start, stop), context
 
     def _loss_weights(self, logits: dict[str, Tensor], label: Tensor) -> dict[str, Tensor]:
         """The weight of each picture of this rank's share, by prediction: 1 / (groups x max(1, valid pixels))."""
         world, rank = self.trainer.world_size, self.trainer.global_rank
         share = len(label)
-        result = {}
-        for name, each in logits.items():
-            every = torch.zeros(share * world, dtype=torch.float64, device=label.device)
-            every[rank * share : (rank + 1) * share] = valid_pixels(label, each.shape[-2:])
-            if world > 1:
-                torch.distributed.all_reduce(every)
-            groups = every.view(-1, self.loss_group)
-            weights = 1 / (len(groups) * groups.sum(1, keepdim=True).clamp(min=1))
-            result[name] = weights.expand_as(groups).reshape(-1)[rank * share : (rank + 1) * share]
-        return result
+        mine = slice(rank * share, (rank + 1) * share)
+        every = torch.zeros(len(logits), share * world, dtype=torch.float64, device=label.device)
+        for row, each in zip(every, logits.values(), strict=True):
+            row[mine] = valid_pixels(label, (each.shape[-2], each.shape[-1]))
+        if world > 1:
+            torch.distributed.all_reduce(every)
+        groups = every.view(len(logits), -1, self.loss_group)
+        weights = 1 / (groups.shape[1] * groups.sum(-1, keepdim=True).clamp(min=1))
+        return dict(zip(logits, weights.expand_as(groups).reshape_as(every)[:, mine], strict=True))
 
-    def _log_losses(self, total: Tensor, sums: dict[str, Tensor]) -> None:
-        self.log("train/loss", total, prog_bar=True, sync_dist=self.trainer.world_size > 1, reduce_fx="sum")
-        for name, value in sums.items():
-            self.log(f"train/loss_{name}", value, sync_dist=self.trainer.world_size > 1, reduce_fx="sum")
-        rates = {group["name"]: group["lr"] for group in self.optimizers().param_groups}
-        for name, rate in rates.items():
-            self.log(f"train/lr/{name}", rate)
-        self.log("lr", next(iter(rates.values())), prog_bar=True, logger=False)
+    def _ids_of_all_ranks(self, batch: Batch) -> list[str]:
+        ids: list[list[str]] = [list(batch["id"])]
+        if self.trainer.world_size > 1:
+            ids = ids * self.trainer.world_size
+            torch.distributed.all_gather_object(ids, list(batch["id"]))
+        return [each for rank in ids for each in rank]
+
+    def _log_training(self, total: Tensor, losses: dict[str, Tensor], optimizer: Optimizer) -> None:
+        self.log("train/loss", total, prog_bar=True)
+        for name, value in losses.items():
+            self.log(f"train/loss_{name}", value)
+        for group in optimizer.param_groups:
+            self.log(f"train/lr/{group['name']}", group["lr"])
+        self.log("lr", optimizer.param_groups[0]["lr"], prog_bar=True, logger=False)
 
     # Validation and test: one picture a step, any size
 
@@ -177,11 +202,8 @@ class SegmentationModule(pl.LightningModule):
         return outputs
 
     def on_validation_epoch_end(self) -> None:
-        result = scores(self.confusion.compute())
+        log_scores(self, self.confusion, self.class_names)
         self.confusion.reset()
-        self.log("val/miou", result["miou"], prog_bar=True, rank_zero_only=False)
-        self.log("val/pixel_accuracy", result["pixel_accuracy"])
-        log_per_class(self, "val/iou", self.class_names, result["iou"])
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         return self.validation_step(batch, batch_idx)
@@ -193,8 +215,24 @@ class SegmentationModule(pl.LightningModule):
         checkpoint[CHECKPOINT_KEY] = self.record
 
 
-def log_per_class(module: pl.LightningModule, prefix: str, names: list[str], values: list[float | None]) -> None:
-    """Log one value a class; classes that occur nowhere have none."""
-    for name, value in zip(names, values, strict=True):
-        if value is not None:
-            module.log(f"{prefix}/{name}", value)
+def log_scores(
+    module: pl.LightningModule, confusion: ConfusionMatrix, class_names: list[str], suffix: str = ""
+) -> None:
+    """Log `val/miou`, `val/pixel_accuracy` and `val/iou/<class>`, each with the suffix, of a matrix over all ranks.
+
+    NaN where nothing was labelled; classes that occur nowhere have no value.
+    """
+    result = scores(confusion.compute())
+    for name in ("miou", "pixel_accuracy"):
+        value = result[name]
+        # Equal on every rank, and a maximum of equals is exact.
+        module.log(
+            f"val/{name}{suffix}",
+            float("nan") if value is None else value,
+            prog_bar=name == "miou",
+            sync_dist=True,
+            reduce_fx="max",
+        )
+    for name, iou in zip(class_names, result["iou"], strict=True):
+        if iou is not None:
+            module.log(f"val/iou{suffix}/{name}", iou, sync_dist=True, reduce_fx="max")

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def progress_display(every_n_steps: int) -> pl.Callback:
-    """Rich's bar where a person is watching, else a line every `every_n_steps` optimizer steps (at most one in 10 s)."""
+    """Rich's bar where a person watches, else a line every `every_n_steps` optimizer steps (at most one in 10 s)."""
     return RichProgressBar(leave=True) if sys.stdout.isatty() else ProgressLines(every_n_steps)
 
 

@@ -1,46 +1,80 @@
 """`metrics.csv` in the run's folder, whatever other logger a run has."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import CSVLogger
-from pytorch_lightning.loggers.csv_logs import ExperimentWriter
-from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+Row = dict[str, Any]
 
 
-class _Writer(ExperimentWriter):
-    """Lightning's writer, which forgets the columns of a resumed run's file."""
+class RunMetrics(Logger):
+    """Writes `metrics.csv` into `folder`, every row as soon as it is logged; `step` counts optimizer steps done.
+
+    A resumed run goes on in the same file: rows of steps that it takes again, because it was killed some steps after
+    its checkpoint, are replaced. The file is always whole: new columns are added to a copy, which then takes its place.
+    """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(log_dir=str(folder))
-        path = Path(self.metrics_file_path)
-        if path.is_file():
-            with path.open(newline="") as file:
-                self.metrics_keys = next(csv.reader(file), [])
-
-    def _check_log_dir_exists(self) -> None:
-        pass  # the run's folder always exists and holds more than this file
-
-
-class RunMetrics(CSVLogger):
-    """Writes `metrics.csv` into `folder`; a resumed run goes on in the same file."""
-
-    def __init__(self, folder: Path, flush_every_n_steps: int = 50) -> None:
-        super().__init__(str(folder), name="", version="", flush_logs_every_n_steps=flush_every_n_steps)
-        self.folder = folder
+        super().__init__()
+        self.path = folder / "metrics.csv"
+        self._columns: list[str] | None = None
 
     @property
-    def log_dir(self) -> str:
-        return str(self.folder)
+    def name(self) -> str:
+        return ""
 
     @property
-    @rank_zero_experiment
-    def experiment(self) -> Any:
-        if self._experiment is None:
-            self._experiment = _Writer(self.folder)
-        return self._experiment
+    def version(self) -> str:
+        return ""
 
-    def log_hyperparams(self, params: Any = None, *args: Any, **kwargs: Any) -> None:
+    @property
+    def save_dir(self) -> str:
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        assert step is not None
+        # Lightning names a step by the number of steps before it.
+        row: Row = {"step": step + 1, **metrics}
+        if self._columns is None:
+            self._columns = self._go_on(row["step"])
+        if set(row) <= set(self._columns):
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self._columns).writerow(row)
+        else:
+            self._columns = _ordered({*self._columns, *row})
+            self._replace([*self._rows(), row])
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: the resolved configuration lies in `.hydra/` and in every checkpoint."""
+
+    def _go_on(self, step: int) -> list[str]:
+        """Prepare the file for a first row of this step; return its columns."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        rows = self._rows()
+        self._columns = _ordered(rows[0]) if rows else []
+        self._replace([row for row in rows if int(row["step"]) < step])
+        return self._columns
+
+    def _rows(self) -> list[Row]:
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="") as file:
+            return [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit()]
+
+    def _replace(self, rows: list[Row]) -> None:
+        part = self.path.with_name(f".{self.path.name}.part")
+        with part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._columns or [])
+            writer.writeheader()
+            writer.writerows(rows)
+        part.replace(self.path)
+
+
+def _ordered(columns: Any) -> list[str]:
+    return ["step", "epoch", *sorted(set(columns) - {"step", "epoch"})]

@@ -1,5 +1,7 @@
 """Learning rate policies (section 4.1.2, Table 2), as factors of the base rate an optimizer step."""
 
+import math
+
 
 class Poly:
     """(1 - step / max_steps) ** power; the paper's policy with power 0.9."""
@@ -9,7 +11,7 @@ class Poly:
         self.power = power
 
     def __call__(self, step: int) -> float:
-        return max(0.0, 1.0 - step / self.max_steps) ** self.power
+        return math.pow(max(0.0, 1.0 - step / self.max_steps), self.power)
 
 
 class Step:
@@ -21,4 +23,4 @@ class Step:
         self.gamma = gamma
 
     def __call__(self, step: int) -> float:
-        return self.gamma ** (step // self.every)
+        return math.pow(self.gamma, step // self.every)

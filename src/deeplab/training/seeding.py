@@ -1,7 +1,9 @@
 """One seed for everything that is drawn."""
 
 import logging
+from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 
@@ -13,10 +15,18 @@ def seed_everything(seed: int) -> None:
 
 
 class RankSeed(pl.Callback):
-    """Gives every rank a stream of its own for what the network draws (dropout); the data do not depend on it."""
+    """Makes what the network draws in a step (dropout) depend on (seed, rank, step) alone.
+
+    So ranks draw differently, and a resumed run draws what the uninterrupted one would have, whatever validation or
+    other callbacks drew in between. The data do not depend on it.
+    """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        torch.manual_seed(self.seed + trainer.global_rank + 1000 * trainer.global_step)
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # Neighbouring numbers are mixed, for generators seeded with them may be alike at first.
+        mixed = np.random.SeedSequence([self.seed, trainer.global_rank, trainer.global_step])
+        torch.manual_seed(int(mixed.generate_state(1, np.uint64)[0]))

@@ -2,6 +2,7 @@
 
 import netrc
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -9,6 +10,7 @@ from urllib.parse import urlparse
 import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # wandb's own crash telemetry, also sent by offline runs
 os.environ.setdefault("WANDB_SILENT", "true")
@@ -26,6 +28,29 @@ def logged_in() -> bool:
         return False
 
 
+class RunLogger(WandbLogger):
+    """Counts optimizer steps done, as metrics.csv does, and ends its run with the training.
+
+    A run that is not ended would swallow the next one of this process.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        del self._wandb_init["anonymous"]  # wandb warns of it, even where it is None
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        # Lightning names a step by the number of steps before it.
+        super().log_metrics(metrics, None if step is None else step + 1)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        super().finalize(status)
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
+            self._experiment = None
+
+
 def wandb_logger(
     folder: Path,
     config: dict[str, Any],
@@ -34,10 +59,10 @@ def wandb_logger(
     group: str | None = None,
     tags: list[str] | None = None,
     entity: str | None = None,
-) -> WandbLogger:
+) -> RunLogger:
     """A logger that stores its files under `folder`/wandb; `WANDB_MODE` beats the choice made here."""
     mode = os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
-    return WandbLogger(
+    return RunLogger(
         save_dir=str(folder),
         project=project,
         name=name,

@@ -15,14 +15,14 @@ namespace {
 
 constexpr int64_t kBlock = 256;         // pixels embedded at a time
 constexpr float kLargest = 1 << 20;     // of an elevated coordinate; float32 stays exact enough far beyond
-constexpr int kPadding = 16;            // taps that a prefetch may read beyond the end
+constexpr int kPadding = 64;            // taps that a prefetch may read beyond the end
 
-// How lattice points become numbers: coordinate i counts from low[i], in steps of unit[i].
+// How lattice points become numbers. A point is n_0 u_0 + .. + n_(d-1) u_(d-1), where u_i is a step along blur axis i, and
+// its key is the sum of (n_i - low_i) unit_i; a step along the last axis, u_d, is minus all the others.
 template <class Key>
 struct Packing {
     int64_t low[17];
-    Key unit[17];  // unit[dimension] is 0: the last coordinate follows from the others
-    Key all = 0;   // sum of the units
+    Key step[17];
 };
 
 EmbedPlan make_plan(int d) {
@@ -33,44 +33,66 @@ EmbedPlan make_plan(int d) {
     return plan;
 }
 
-// The spans of the elevated coordinates, in float64.
-std::vector<FeatureRange> elevated_ranges(const EmbedPlan& plan, const std::vector<FeatureRange>& features) {
-    const int d = plan.dimension;
-    std::vector<FeatureRange> result(d + 1);
+struct Span {
     double low = 0, high = 0;
-    for (int j = d; j > 0; --j) {
-        const double a = double(features[j - 1].low) * plan.scale[j - 1], b = double(features[j - 1].high) * plan.scale[j - 1];
-        result[j] = {float(low - j * b), float(high - j * a)};
-        low += a;
-        high += b;
+};
+
+// The span of the elevated coordinate i minus, if `relative`, the last one.
+Span elevated_span(const EmbedPlan& plan, const std::vector<FeatureRange>& features, int i, bool relative) {
+    const int d = plan.dimension;
+    const auto coefficient = [&](int coordinate, int f) {
+        return coordinate <= f ? 1.0 : coordinate == f + 1 ? -double(coordinate) : 0.0;
+    };
+    Span span;
+    for (int f = 0; f < d; ++f) {
+        const double c = (coefficient(i, f) - (relative ? coefficient(d, f) : 0.0)) * plan.scale[f];
+        const double a = c * features[f].low, b = c * features[f].high;
+        span.low += std::min(a, b);
+        span.high += std::max(a, b);
     }
-    result[0] = {float(low), float(high)};
-    for (const FeatureRange& r : result) {
-        if (!(r.low > -kLargest && r.high < kLargest))
+    return span;
+}
+
+// The spans of the n_i of all points: n_i is the difference of coordinates i and d over d + 1.
+std::vector<Span> point_spans(const EmbedPlan& plan, const std::vector<FeatureRange>& features) {
+    const int d = plan.dimension;
+    std::vector<Span> result;
+    for (int i = 0; i <= d; ++i) {
+        const Span span = elevated_span(plan, features, i, false);
+        if (!(span.low > -kLargest && span.high < kLargest))
             throw std::invalid_argument("features span too many standard deviations for the lattice: raise the standard deviations");
+        if (i == d) break;
+        // A pixel's simplex lies within 4 steps, and a neighbour one further.
+        const Span n = elevated_span(plan, features, i, true);
+        result.push_back({std::floor(n.low / (d + 1)) - 6, std::ceil(n.high / (d + 1)) + 6});
     }
     return result;
 }
 
-double key_bits(const std::vector<FeatureRange>& elevated, int d) {
+double key_bits(const std::vector<Span>& spans) {
     double bits = 0;
-    for (int i = 0; i < d; ++i) bits += std::log2(double(elevated[i].high) - elevated[i].low + 8 * (d + 2));
+    for (const Span& s : spans) bits += std::log2(s.high - s.low + 1);
     return bits;
 }
 
 template <class Key>
-Packing<Key> make_packing(const std::vector<FeatureRange>& elevated, int d) {
+Packing<Key> make_packing(const std::vector<Span>& spans) {
     Packing<Key> packing{};
-    Key unit = 1;
-    for (int i = 0; i < d; ++i) {
-        // A vertex lies within 2 (d + 1) of the pixel's point, and a neighbour d further.
-        packing.low[i] = int64_t(std::floor(elevated[i].low)) - 3 * (d + 1);
-        const int64_t high = int64_t(std::ceil(elevated[i].high)) + 3 * (d + 1);
-        packing.unit[i] = unit;
-        packing.all += unit;
-        unit *= Key(high - packing.low[i] + 1);
+    Key unit = 1, all = 0;
+    for (size_t i = 0; i < spans.size(); ++i) {
+        packing.low[i] = int64_t(spans[i].low);
+        packing.step[i] = unit;
+        all += unit;
+        unit *= Key(int64_t(spans[i].high) - packing.low[i] + 1);
     }
+    packing.step[spans.size()] = Key(0) - all;
     return packing;
+}
+
+Array<Tap> padded_taps(int64_t count) {
+    Array<Tap> taps(count + kPadding);
+    std::fill(taps.begin() + count, taps.end(), Tap{0, 0});
+    return taps;
 }
 
 template <class Key>
@@ -82,18 +104,9 @@ class Builder {
     void run(bool extra_origin) {
         number_vertices(extra_origin);
         find_neighbours();
-        std::vector<int32_t> row_of[2];
-        const int split = (lattice_.taps() + 1) / 2;
-        parallel_for(2, threads_, [&](int64_t g) {
-            lattice_.passes[g] = build_pass(neighbours_, g ? split : 0, g ? lattice_.taps() : split, row_of[g]);
-        });
-        Neighbours().next.swap(neighbours_.next);
+        const std::vector<int32_t> row_of = plan_passes(neighbours_, lattice_, threads_);
         neighbours_ = Neighbours();
-        transpose(row_of[0]);
-        const int32_t M = lattice_.num_vertices;
-        lattice_.permutation.assign(M + kPadding, 0);
-        for (int32_t v = 0; v < M; ++v) lattice_.permutation[row_of[1][v]] = row_of[0][v];
-        renumber(row_of[1]);
+        transpose(row_of);
         normalise();
     }
 
@@ -105,7 +118,7 @@ class Builder {
     // Gives every tap its vertex number and weight; each chunk of pixels numbers for itself first.
     void number_vertices(bool extra_origin) {
         const int64_t chunks = threads_;
-        lattice_.slice.resize(lattice_.num_pixels * lattice_.taps() + kPadding);
+        lattice_.slice = padded_taps(lattice_.num_pixels * lattice_.taps());
         std::vector<HashTable<Key>> tables(chunks);
         parallel_for(chunks, threads_,
                      [&](int64_t c) { embed(tables[c], chunk_begin(c, chunks), chunk_begin(c + 1, chunks)); });
@@ -126,8 +139,8 @@ class Builder {
 
     void embed(HashTable<Key>& table, int64_t begin, int64_t end) {
         const int d = lattice_.dimension, taps = d + 1;
-        std::vector<float> features(d * kBlock), rem0(taps * 8), bary(taps * 8);
-        std::vector<int32_t> rank(taps * 8);
+        std::vector<float> features(d * kBlock), bary(taps * 8);
+        std::vector<int32_t> point(taps * 8), rank(taps * 8);
         std::vector<Key> keys(kBlock * taps);
         std::vector<Key> last(taps, ~Key(0));
         std::vector<int32_t> last_id(taps, -1);
@@ -135,11 +148,11 @@ class Builder {
             const int64_t stop = std::min(end, p + kBlock);
             source_(p, stop, features.data(), kBlock);
             for (int64_t q = p; q < stop; q += 8) {
-                simd().embed(plan_, features.data() + (q - p), kBlock, rem0.data(), rank.data(), bary.data());
+                simd().embed(plan_, features.data() + (q - p), kBlock, point.data(), rank.data(), bary.data());
                 const int lanes = int(std::min<int64_t>(8, stop - q));
                 for (int l = 0; l < lanes; ++l) {
                     Key* out = keys.data() + (q - p + l) * taps;
-                    vertex_keys(rem0.data() + l, rank.data() + l, out);
+                    vertex_keys(point.data() + l, rank.data() + l, out);
                     Tap* tap = lattice_.slice.data() + (q + l) * taps;
                     for (int t = 0; t < taps; ++t) {
                         tap[t].weight = bary[8 * t + l];
@@ -161,27 +174,24 @@ class Builder {
     }
 
     // The keys of the d + 1 vertices of one lane's simplex.
-    void vertex_keys(const float* rem0, const int32_t* rank, Key* out) const {
+    void vertex_keys(const int32_t* point, const int32_t* rank, Key* out) const {
         const int d = lattice_.dimension;
         Key by_rank[17], key = 0;
         for (int i = 0; i <= d; ++i) {
-            by_rank[rank[8 * i]] = packing_.unit[i];
-            if (i < d) key += Key(int64_t(rem0[8 * i]) - packing_.low[i]) * packing_.unit[i];
+            by_rank[rank[8 * i]] = packing_.step[i];
+            if (i < d) key += Key(point[8 * i] - packing_.low[i]) * packing_.step[i];
         }
         out[0] = key;
-        for (int t = 1; t <= d; ++t) {
-            key += packing_.all - Key(d + 1) * by_rank[d - t + 1];
-            out[t] = key;
-        }
+        for (int t = 1; t <= d; ++t) out[t] = key -= by_rank[d - t + 1];
     }
 
     void add_origin(HashTable<Key>& table) {
         const int d = lattice_.dimension, taps = d + 1;
-        std::vector<float> zero(d * 8, 0.0f), rem0(taps * 8), bary(taps * 8);
-        std::vector<int32_t> rank(taps * 8);
+        std::vector<float> zero(d * 8, 0.0f), bary(taps * 8);
+        std::vector<int32_t> point(taps * 8), rank(taps * 8);
         std::vector<Key> keys(taps);
-        simd().embed(plan_, zero.data(), 8, rem0.data(), rank.data(), bary.data());
-        vertex_keys(rem0.data(), rank.data(), keys.data());
+        simd().embed(plan_, zero.data(), 8, point.data(), rank.data(), bary.data());
+        vertex_keys(point.data(), rank.data(), keys.data());
         for (Key key : keys) table.find_or_add(key);
     }
 
@@ -219,8 +229,7 @@ class Builder {
         neighbours_.next.resize(d + 1);
         neighbours_.has_previous.resize(d + 1);
         parallel_for(d + 1, threads_, [&](int64_t axis) {
-            // One step lowers every coordinate by 1 and raises that of the axis by d.
-            const Key step = Key(d + 1) * packing_.unit[axis] - packing_.all;
+            const Key step = packing_.step[axis];
             std::vector<int32_t>& next = neighbours_.next[axis];
             std::vector<uint8_t>& has_previous = neighbours_.has_previous[axis];
             next.assign(M, -1);
@@ -240,7 +249,7 @@ class Builder {
         });
     }
 
-    // Lists the taps by vertex, pixels in ascending order, so that a splat writes each row once.
+    // Renumbers the taps, and lists them by vertex too, pixels in ascending order, so that a splat writes each row once.
     void transpose(const std::vector<int32_t>& row_of) {
         const int64_t taps = lattice_.taps(), chunks = std::min(threads_, 8);
         const int32_t M = lattice_.num_vertices;
@@ -248,9 +257,12 @@ class Builder {
         parallel_for(chunks, threads_, [&](int64_t c) {
             place[c].assign(M, 0);
             const int64_t end = chunk_begin(c + 1, chunks) * taps;
-            for (int64_t t = chunk_begin(c, chunks) * taps; t < end; ++t) ++place[c][row_of[lattice_.slice[t].row]];
+            for (int64_t t = chunk_begin(c, chunks) * taps; t < end; ++t) {
+                lattice_.slice[t].row = row_of[lattice_.slice[t].row];
+                ++place[c][lattice_.slice[t].row];
+            }
         });
-        lattice_.splat_start.resize(M + 1);
+        lattice_.splat_start = Array<int32_t>(M + 1);
         int32_t total = 0;
         for (int32_t r = 0; r < M; ++r) {
             lattice_.splat_start[r] = total;
@@ -261,21 +273,13 @@ class Builder {
             }
         }
         lattice_.splat_start[M] = total;
-        lattice_.splat.resize(total + kPadding);
+        lattice_.splat = padded_taps(total);
         parallel_for(chunks, threads_, [&](int64_t c) {
             for (int64_t p = chunk_begin(c, chunks), end = chunk_begin(c + 1, chunks); p < end; ++p) {
                 const Tap* tap = lattice_.slice.data() + p * taps;
                 for (int64_t t = 0; t < taps; ++t)
-                    lattice_.splat[place[c][row_of[tap[t].row]]++] = {int32_t(p), tap[t].weight};
+                    lattice_.splat[place[c][tap[t].row]++] = {int32_t(p), tap[t].weight};
             }
-        });
-    }
-
-    void renumber(const std::vector<int32_t>& row_of) {
-        const int64_t total = lattice_.num_pixels * lattice_.taps(), part = (total + 15) / 16;
-        parallel_for(16, threads_, [&](int64_t c) {
-            for (int64_t t = c * part, end = std::min(total, t + part); t < end; ++t)
-                lattice_.slice[t].row = row_of[lattice_.slice[t].row];
         });
     }
 
@@ -284,25 +288,23 @@ class Builder {
         const int32_t M = lattice_.num_vertices;
         const int64_t N = lattice_.num_pixels;
         const int taps = lattice_.taps();
-        std::vector<float> first(M), second(M);
+        Array<float> values(M);
         for (int32_t r = 0; r < M; ++r) {
             float sum = 0;
             for (int32_t t = lattice_.splat_start[r]; t < lattice_.splat_start[r + 1]; ++t) sum += lattice_.splat[t].weight;
-            first[r] = sum;
+            values[r] = sum;
         }
-        blur_scalar(lattice_.passes[0], first.data());
-        for (int32_t r = 0; r < M; ++r) second[r] = first[lattice_.permutation[r]];
-        blur_scalar(lattice_.passes[1], second.data());
+        blur_scalar(lattice_, values.data());
         const float alpha = 1.0f / (1.0f + std::pow(2.0f, -float(lattice_.dimension)));
-        lattice_.scale.resize(N);
-        std::vector<float> before(lattice_.symmetric ? N : 0);
+        lattice_.scale = Array<float>(N);
+        Array<float> before(lattice_.symmetric ? N : 0);
         const int64_t part = (N + 15) / 16;
         parallel_for(16, threads_, [&](int64_t c) {
             for (int64_t p = c * part, end = std::min(N, p + part); p < end; ++p) {
                 float sum = 0;
                 for (int t = 0; t < taps; ++t) {
                     const Tap& tap = lattice_.slice[p * taps + t];
-                    sum += tap.weight * second[tap.row] * alpha;
+                    sum += tap.weight * values[tap.row] * alpha;
                 }
                 const double all = double(sum) + 1e-20;
                 const float norm = lattice_.symmetric ? float(1.0 / std::sqrt(all)) : float(1.0 / all);
@@ -336,17 +338,17 @@ std::shared_ptr<Lattice> build_lattice(int64_t num_pixels, int dimension, const 
         throw std::invalid_argument("the picture has too many pixels for one lattice: refine it in parts");
     std::vector<FeatureRange> wide = ranges;
     for (FeatureRange& r : wide) r = {std::min(r.low, 0.0f), std::max(r.high, 0.0f)};
-    const std::vector<FeatureRange> elevated = elevated_ranges(make_plan(dimension), wide);
+    const std::vector<Span> spans = point_spans(make_plan(dimension), wide);
     auto lattice = std::make_shared<Lattice>();
     lattice->num_pixels = num_pixels;
     lattice->dimension = dimension;
     lattice->symmetric = symmetric;
-    const double bits = key_bits(elevated, dimension);
+    const double bits = key_bits(spans);
     if (bits < 61) {
-        Builder<uint64_t>(*lattice, make_packing<uint64_t>(elevated, dimension), source, num_threads).run(extra_origin);
+        Builder<uint64_t>(*lattice, make_packing<uint64_t>(spans), source, num_threads).run(extra_origin);
     } else if (bits < 124) {
         typedef unsigned __int128 Wide;
-        Builder<Wide>(*lattice, make_packing<Wide>(elevated, dimension), source, num_threads).run(extra_origin);
+        Builder<Wide>(*lattice, make_packing<Wide>(spans), source, num_threads).run(extra_origin);
     } else {
         throw std::invalid_argument("features span too many standard deviations for the lattice: raise the standard deviations");
     }

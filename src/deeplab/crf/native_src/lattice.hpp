@@ -6,6 +6,8 @@
 #include <memory>
 #include <vector>
 
+#include "memory.hpp"
+
 namespace crf {
 
 // A pixel's share of a vertex; one cache line of these serves eight taps of a gather.
@@ -21,15 +23,12 @@ struct FeatureRange {
     float low, high;
 };
 
-// Half of the blur: the axes [first, last). Vertices lie in the order of connected components under these axes, so that
-// all of them can be blurred while a component is in the cache, and the chains of the first axis lie one after another.
+// Half of the blur: the axes [first, last), block by block. A block is made of whole connected components under these axes,
+// so that all of them can be blurred while it is in the cache, and blocks are independent of each other.
 struct Pass {
-    int first_axis = 0, last_axis = 0;
     bool fused = true;                            // else components are too large, and axes are done one by one
-    std::vector<uint8_t> joined;                  // row r continues the chain of row r - 1 along the first axis
-    std::vector<int32_t> row_cut;                 // rows of block b: row_cut[b] .. row_cut[b + 1]
-    std::vector<std::vector<int32_t>> order;      // a further axis: rows chain by chain, the last of a chain as ~row
-    std::vector<std::vector<int32_t>> order_cut;  // its part of block b
+    std::vector<std::vector<int32_t>> order;      // for each axis: rows chain by chain, the last of a chain as ~row
+    std::vector<std::vector<int32_t>> order_cut;  // block b: order_cut[axis][b] .. order_cut[axis][b + 1]
 };
 
 struct Lattice {
@@ -37,12 +36,15 @@ struct Lattice {
     int dimension = 0;
     int32_t num_vertices = 0;
     bool symmetric = true;
-    Pass passes[2];
-    std::vector<int32_t> splat_start;  // taps of row r of the first layout: splat_start[r] .. splat_start[r + 1]
-    std::vector<Tap> splat;            // pixel and weight, normalisation folded in
-    std::vector<int32_t> permutation;  // row of the first layout for each row of the second
-    std::vector<Tap> slice;            // dimension + 1 a pixel, rows of the second layout
-    std::vector<float> scale;          // what a sliced value is multiplied with: alpha and normalisation
+    // Rows lie in the order of the first half's components, and those of a chain of axis 0 one after another: the splat
+    // blurs along axis 0 as it goes, and the pass has the axes 1 .. (dimension + 1) / 2 - 1 left.
+    std::vector<uint8_t> joined;     // row r continues the chain of row r - 1
+    std::vector<int32_t> row_cut;    // rows of the first half's block b: row_cut[b] .. row_cut[b + 1]
+    Pass halves[2];
+    Array<int32_t> splat_start;      // taps of row r: splat_start[r] .. splat_start[r + 1]
+    Array<Tap> splat;                // pixel and weight, normalisation folded in
+    Array<Tap> slice;                // dimension + 1 a pixel: row and weight
+    Array<float> scale;                // what a sliced value is multiplied with: alpha and normalisation
 
     int taps() const { return dimension + 1; }
 };

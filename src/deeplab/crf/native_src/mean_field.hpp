@@ -5,12 +5,15 @@
 #include <memory>
 #include <vector>
 
+#include "grid.hpp"
 #include "lattice.hpp"
 
 namespace crf {
 
+// A kernel: on a lattice or, if spatial and fine, on a grid.
 struct Term {
     std::shared_ptr<const Lattice> lattice;
+    std::shared_ptr<const Grid> grid;
     float weight;
 };
 
@@ -30,8 +33,8 @@ struct MeanFieldResult {
     std::vector<double> trace;  // Kullback-Leibler divergence to the CRF, up to a constant, before each step and at the end
 };
 
-// Refines planes of scores (num_classes x num_pixels) into `out`, which has room for 8 floats more.
-MeanFieldResult mean_field(const float* scores, int num_classes, int64_t num_pixels, const std::vector<Term>& terms,
+// Refines planes of scores (num_classes x height x width) into `out`, which has room for 8 floats more.
+MeanFieldResult mean_field(const float* scores, int num_classes, int64_t height, int64_t width, const std::vector<Term>& terms,
                            const MeanFieldOptions& options, float* out);
 
 }  // namespace crf

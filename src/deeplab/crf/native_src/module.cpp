@@ -38,21 +38,32 @@ using crf::FeatureRange;
 
 int threads(int asked) { return asked > 0 ? asked : crf::max_threads(); }
 
-std::shared_ptr<crf::Lattice> spatial(int64_t height, int64_t width, float xy_std, bool symmetric, int num_threads) {
-    const std::vector<FeatureRange> ranges = {{0, (width - 1) / xy_std}, {0, (height - 1) / xy_std}};
+// A kernel's lattice or grid.
+struct Kernel {
+    std::shared_ptr<const crf::Lattice> lattice;
+    std::shared_ptr<const crf::Grid> grid;
+
+    int64_t num_pixels() const { return grid ? grid->height * grid->width : lattice->num_pixels; }
+};
+
+Kernel spatial(int64_t height, int64_t width, float xy_std, bool symmetric, bool allow_grid, int num_threads) {
     py::gil_scoped_release release;
-    return crf::build_lattice(
-        height * width, 2, ranges,
-        [=](int64_t begin, int64_t end, float* out, int64_t stride) {
-            for (int64_t p = begin; p < end; ++p) {
-                out[p - begin] = float(p % width) / xy_std;
-                out[stride + p - begin] = float(p / width) / xy_std;
-            }
-        },
-        symmetric, height * width % 4 != 0, threads(num_threads));
+    if (allow_grid && crf::suits_grid(height, width, xy_std))
+        return {nullptr, crf::build_grid(height, width, xy_std, symmetric, threads(num_threads))};
+    const std::vector<FeatureRange> ranges = {{0, (width - 1) / xy_std}, {0, (height - 1) / xy_std}};
+    return {crf::build_lattice(
+                height * width, 2, ranges,
+                [=](int64_t begin, int64_t end, float* out, int64_t stride) {
+                    for (int64_t p = begin; p < end; ++p) {
+                        out[p - begin] = float(p % width) / xy_std;
+                        out[stride + p - begin] = float(p / width) / xy_std;
+                    }
+                },
+                symmetric, height * width % 4 != 0, threads(num_threads)),
+            nullptr};
 }
 
-std::shared_ptr<crf::Lattice> bilateral(const ByteArray& image, float xy_std, float rgb_std, bool symmetric, int num_threads) {
+Kernel bilateral(const ByteArray& image, float xy_std, float rgb_std, bool symmetric, int num_threads) {
     const int64_t height = image.shape(0), width = image.shape(1);
     if (image.ndim() != 3 || image.shape(2) != 3) throw std::invalid_argument("the image must be (height, width, 3)");
     const uint8_t* rgb = image.data();
@@ -61,7 +72,7 @@ std::shared_ptr<crf::Lattice> bilateral(const ByteArray& image, float xy_std, fl
     py::gil_scoped_release release;
     float shade[256];
     for (int i = 0; i < 256; ++i) shade[i] = float(i) / rgb_std;
-    return crf::build_lattice(
+    return {crf::build_lattice(
         height * width, 5, ranges,
         [=](int64_t begin, int64_t end, float* out, int64_t stride) {
             int64_t x = begin % width, y = begin / width;
@@ -72,10 +83,10 @@ std::shared_ptr<crf::Lattice> bilateral(const ByteArray& image, float xy_std, fl
                 if (++x == width) x = 0, ++y;
             }
         },
-        symmetric, height * width % 4 != 0, threads(num_threads));
+        symmetric, height * width % 4 != 0, threads(num_threads)), nullptr};
 }
 
-std::shared_ptr<crf::Lattice> features(const FloatArray& values, bool symmetric, int num_threads) {
+Kernel features(const FloatArray& values, bool symmetric, int num_threads) {
     const int64_t F = values.shape(0), N = values.shape(1);
     const float* data = values.data();
     py::gil_scoped_release release;
@@ -84,12 +95,12 @@ std::shared_ptr<crf::Lattice> features(const FloatArray& values, bool symmetric,
         const auto [low, high] = std::minmax_element(data + f * N, data + (f + 1) * N);
         ranges.push_back({*low, *high});
     }
-    return crf::build_lattice(
+    return {crf::build_lattice(
         N, int(F), ranges,
         [=](int64_t begin, int64_t end, float* out, int64_t stride) {
             for (int64_t f = 0; f < F; ++f) std::copy(data + f * N + begin, data + f * N + end, out + f * stride);
         },
-        symmetric, N % 4 != 0, threads(num_threads));
+        symmetric, N % 4 != 0, threads(num_threads)), nullptr};
 }
 
 const float* optional_data(const py::object& array, std::vector<FloatArray>& keep) {
@@ -99,15 +110,15 @@ const float* optional_data(const py::object& array, std::vector<FloatArray>& kee
     return keep.back().data();
 }
 
-py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<std::shared_ptr<crf::Lattice>, float>>& terms,
+py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<Kernel, float>>& terms,
                      int iterations, bool logits, float tolerance, const py::object& compatibility, const py::object& initial,
                      bool trace, int num_threads) {
     if (scores.ndim() != 3) throw std::invalid_argument("scores must be (labels, height, width)");
     const py::ssize_t K = scores.shape(0), H = scores.shape(1), W = scores.shape(2);
     std::vector<crf::Term> list;
-    for (const auto& [lattice, weight] : terms) {
-        if (lattice->num_pixels != H * W) throw std::invalid_argument("a lattice for another number of pixels");
-        list.push_back({lattice, weight});
+    for (const auto& [kernel, weight] : terms) {
+        if (kernel.num_pixels() != H * W) throw std::invalid_argument("a kernel for another number of pixels");
+        list.push_back({kernel.lattice, kernel.grid, weight});
     }
     std::vector<FloatArray> keep;
     crf::MeanFieldOptions options;
@@ -123,7 +134,7 @@ py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<std::
     crf::MeanFieldResult result;
     {
         py::gil_scoped_release release;
-        result = crf::mean_field(scores.data(), int(K), H * W, list, options, memory);
+        result = crf::mean_field(scores.data(), int(K), H, W, list, options, memory);
     }
     const std::vector<py::ssize_t> shape = {K, H, W};
     return py::make_tuple(FloatArray(shape, memory, owner), result.finite, result.steps, result.trace);
@@ -133,10 +144,8 @@ py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<std::
 
 PYBIND11_MODULE(_native, m) {
     m.doc() = "Dense CRF in C++; use it through deeplab.crf.DenseCRF.";
-    py::class_<crf::Lattice, std::shared_ptr<crf::Lattice>>(m, "Lattice")
-        .def_readonly("num_pixels", &crf::Lattice::num_pixels)
-        .def_readonly("num_vertices", &crf::Lattice::num_vertices)
-        .def_property_readonly("fused", [](const crf::Lattice& l) { return py::make_tuple(l.passes[0].fused, l.passes[1].fused); });
+    py::class_<Kernel>(m, "Kernel").def_property_readonly("num_pixels", &Kernel::num_pixels)
+        .def_property_readonly("num_vertices", [](const Kernel& k) { return k.lattice ? k.lattice->num_vertices : 0; });
     m.def("spatial", &spatial);
     m.def("bilateral", &bilateral);
     m.def("features", &features);

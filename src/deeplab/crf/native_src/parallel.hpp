@@ -1,33 +1,24 @@
-// The two forms of parallel loop that the CRF needs; without OpenMP they run on one thread.
+// Parallel loops over blocks of work on threads of our own rather than OpenMP's: a loop ends when its blocks are done, and
+// not when every thread has arrived, so that a core that is busy with something else does not hold up the others; and
+// there is no second OpenMP library beside torch's.
 #pragma once
 
 #include <cstdint>
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
+#include <functional>
 
 namespace crf {
 
-inline int max_threads() {
-#ifdef _OPENMP
-    return omp_get_num_procs();
-#else
-    return 1;
-#endif
-}
+int max_threads();
 
-// Calls body(i) for i in [0, count), in any order, spread over threads as they become free.
+// Calls body(i) for each i in [0, count), in any order, on up to num_threads threads; what a body throws is thrown again.
+void run_parallel(int64_t count, int num_threads, const std::function<void(int64_t)>& body);
+
 template <class Body>
 void parallel_for(int64_t count, int num_threads, const Body& body) {
-#ifdef _OPENMP
     if (num_threads > 1 && count > 1) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(num_threads)
-        for (int64_t i = 0; i < count; ++i) body(i);
+        run_parallel(count, num_threads, std::cref(body));
         return;
     }
-#endif
-    (void)num_threads;
     for (int64_t i = 0; i < count; ++i) body(i);
 }
 

@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <numeric>
 
+#include "parallel.hpp"
+
 namespace crf {
 namespace {
 
 constexpr int32_t kBlockRows = 192;        // some 18 KiB of 24 labels: stays in the first-level cache
 constexpr int32_t kLargeComponent = 24576; // rows; above, the axes are done one by one so that threads can share the work
 constexpr int32_t kUnfusedRows = 4096;
+constexpr int kOrderPadding = 64;  // what a prefetch may read beyond the end
 
 int32_t root_of(std::vector<int32_t>& parent, int32_t v) {
     while (parent[v] != v) {
@@ -45,101 +48,118 @@ std::vector<int32_t> components(const Neighbours& n, int first, int last, std::v
     return sizes;
 }
 
-void cut_rows(Pass& pass, const std::vector<int32_t>& sizes, int32_t M) {
-    pass.row_cut.assign(1, 0);
-    int32_t end = 0;
-    if (pass.fused) {
-        for (int32_t size : sizes) {
-            end += size;
-            if (end - pass.row_cut.back() >= kBlockRows) pass.row_cut.push_back(end);
-        }
-    } else {
-        for (int32_t r = 1; r < M; ++r) {
-            if (r - pass.row_cut.back() >= kUnfusedRows && !pass.joined[r]) pass.row_cut.push_back(r);
-        }
+// The vertices in the order of their components, and where each block of whole components ends.
+struct Blocks {
+    bool fused = true;
+    std::vector<int32_t> member;
+    std::vector<int32_t> cut = {0};
+};
+
+// Sorts heads of chains along the axis by component, and the chains' vertices with them.
+Blocks make_blocks(const Neighbours& n, int first, int last) {
+    Blocks blocks;
+    const int32_t M = int32_t(n.next[first].size());
+    std::vector<int32_t> label;
+    const std::vector<int32_t> sizes = components(n, first, last, label);
+    blocks.fused = *std::max_element(sizes.begin(), sizes.end()) <= kLargeComponent;
+    std::vector<int32_t> place(sizes.size());
+    std::exclusive_scan(sizes.begin(), sizes.end(), place.begin(), 0);
+    blocks.member.resize(M);
+    for (int32_t head = 0; head < M; ++head) {
+        if (n.has_previous[first][head]) continue;
+        int32_t& at = place[label[head]];
+        for (int32_t v = head; v >= 0; v = n.next[first][v]) blocks.member[at++] = v;
     }
-    if (pass.row_cut.back() != M) pass.row_cut.push_back(M);
+    int32_t end = 0;
+    const int32_t least = blocks.fused ? kBlockRows : M;
+    for (int32_t size : sizes) {
+        end += size;
+        if (end - blocks.cut.back() >= least) blocks.cut.push_back(end);
+    }
+    if (blocks.cut.back() != M) blocks.cut.push_back(M);
+    return blocks;
 }
 
-}  // namespace
-
-Pass build_pass(const Neighbours& n, int first_axis, int last_axis, std::vector<int32_t>& row_of) {
+// Lists the chains of the axes block by block; without fusing, in pieces of about equal length.
+Pass make_pass(const Neighbours& n, int first, int last, const Blocks& blocks, const std::vector<int32_t>& row_of) {
     Pass pass;
-    pass.first_axis = first_axis;
-    pass.last_axis = last_axis;
-    const int32_t M = int32_t(n.next[first_axis].size());
-    std::vector<int32_t> label, id_at(M);
-    const std::vector<int32_t> sizes = components(n, first_axis, last_axis, label);
-    pass.fused = *std::max_element(sizes.begin(), sizes.end()) <= kLargeComponent;
-
-    std::vector<int32_t> offset(sizes.size());
-    std::exclusive_scan(sizes.begin(), sizes.end(), offset.begin(), 0);
-    row_of.resize(M);
-    pass.joined.assign(M + 1, 0);
-    for (int32_t head = 0; head < M; ++head) {
-        if (n.has_previous[first_axis][head]) continue;
-        int32_t row = offset[label[head]];
-        for (int32_t v = head; v >= 0; v = n.next[first_axis][v], ++row) {
-            row_of[v] = row;
-            id_at[row] = v;
-            pass.joined[row] = v != head;
-        }
-        offset[label[head]] = row;
-    }
-    cut_rows(pass, sizes, M);
-
-    for (int axis = first_axis + 1; axis < last_axis; ++axis) {
+    pass.fused = blocks.fused;
+    for (int axis = first; axis < last; ++axis) {
         std::vector<int32_t> order, cut(1, 0);
+        order.reserve(row_of.size());
         const std::vector<int32_t>& next = n.next[axis];
-        size_t block = 1;
-        for (int32_t r = 0; r < M; ++r) {
-            if (pass.fused && r == pass.row_cut[block]) {
-                cut.push_back(int32_t(order.size()));
-                ++block;
-            } else if (!pass.fused && int32_t(order.size()) - cut.back() >= kUnfusedRows) {
-                cut.push_back(int32_t(order.size()));
+        const std::vector<uint8_t>& has_previous = n.has_previous[axis];
+        for (size_t b = 0; b + 1 < blocks.cut.size(); ++b) {
+            for (int32_t m = blocks.cut[b]; m < blocks.cut[b + 1]; ++m) {
+                int32_t v = blocks.member[m];
+                if (has_previous[v] || next[v] < 0) continue;
+                for (; next[v] >= 0; v = next[v]) order.push_back(row_of[v]);
+                order.push_back(~row_of[v]);
+                if (!pass.fused && int32_t(order.size()) - cut.back() >= kUnfusedRows) cut.push_back(int32_t(order.size()));
             }
-            int32_t v = id_at[r];
-            if (n.has_previous[axis][v] || next[v] < 0) continue;
-            for (; next[v] >= 0; v = next[v]) order.push_back(row_of[v]);
-            order.push_back(~row_of[v]);
+            if (pass.fused || cut.back() != int32_t(order.size())) cut.push_back(int32_t(order.size()));
         }
-        cut.push_back(int32_t(order.size()));
-        order.shrink_to_fit();
+        order.resize(order.size() + kOrderPadding);
         pass.order.push_back(std::move(order));
         pass.order_cut.push_back(std::move(cut));
     }
     return pass;
 }
 
-void blur_scalar(const Pass& pass, float* values) {
-    const size_t M = pass.joined.size() - 1;
+}  // namespace
+
+std::vector<int32_t> plan_passes(const Neighbours& n, Lattice& lattice, int num_threads) {
+    const int taps = lattice.taps(), split = (taps + 1) / 2;
+    const int32_t M = lattice.num_vertices;
+    Blocks blocks[2];
+    parallel_for(2, num_threads, [&](int64_t g) { blocks[g] = make_blocks(n, g ? split : 0, g ? taps : split); });
+    std::vector<int32_t> row_of(M);
+    lattice.joined.resize(M + 1);
+    for (int32_t r = 0; r < M; ++r) {
+        const int32_t v = blocks[0].member[r];
+        row_of[v] = r;
+        lattice.joined[r] = n.has_previous[0][v];
+    }
+    lattice.joined[M] = 0;
+    lattice.row_cut = blocks[0].cut;
+    if (!blocks[0].fused) {
+        lattice.row_cut.assign(1, 0);
+        for (int32_t r = 1; r < M; ++r)
+            if (r - lattice.row_cut.back() >= kUnfusedRows && !lattice.joined[r]) lattice.row_cut.push_back(r);
+        lattice.row_cut.push_back(M);
+    }
+    parallel_for(2, num_threads,
+                 [&](int64_t g) { lattice.halves[g] = make_pass(n, g ? split : 1, g ? taps : split, blocks[g], row_of); });
+    return row_of;
+}
+
+void blur_scalar(const Lattice& lattice, float* values) {
     float before = 0;
-    for (size_t r = 0; r < M; ++r) {
-        const float cur = values[r], after = pass.joined[r + 1] ? values[r + 1] : 0;
-        if (!pass.joined[r]) before = 0;
+    for (int32_t r = 0; r < lattice.num_vertices; ++r) {
+        const float cur = values[r], after = lattice.joined[r + 1] ? values[r + 1] : 0;
+        if (!lattice.joined[r]) before = 0;
         values[r] = cur + 0.5f * (before + after);
         before = cur;
     }
-    for (const std::vector<int32_t>& order : pass.order) {
-        bool head = true;
-        float cur = 0;
-        int32_t at = 0;
-        before = 0;
-        for (int32_t code : order) {
-            const int32_t row = code < 0 ? ~code : code;
-            const float next = values[row];
-            if (!head) {
-                values[at] = cur + 0.5f * (before + next);
-                before = cur;
-            }
-            cur = next;
-            at = row;
-            head = false;
-            if (code < 0) {
-                values[at] = cur + 0.5f * before;
+    for (const Pass& pass : lattice.halves) {
+        for (size_t axis = 0; axis < pass.order.size(); ++axis) {
+            const int32_t* code = pass.order[axis].data();
+            const int32_t* end = code + pass.order_cut[axis].back();
+            while (code != end) {
+                int32_t at = *code++;
+                float cur = values[at];
                 before = 0;
-                head = true;
+                for (bool more = true; more;) {
+                    more = *code >= 0;
+                    const int32_t row = more ? *code : ~*code;
+                    ++code;
+                    const float next = values[row];
+                    values[at] = cur + 0.5f * (before + next);
+                    before = cur;
+                    cur = next;
+                    at = row;
+                }
+                values[at] = cur + 0.5f * before;
             }
         }
     }

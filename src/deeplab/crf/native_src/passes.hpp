@@ -14,10 +14,10 @@ struct Neighbours {
     std::vector<std::vector<uint8_t>> has_previous;
 };
 
-// Plans axes [first_axis, last_axis); row_of gets each vertex's row.
-Pass build_pass(const Neighbours& neighbours, int first_axis, int last_axis, std::vector<int32_t>& row_of);
+// Chooses the rows of all vertices and plans both halves of the blur; returns each vertex's row.
+std::vector<int32_t> plan_passes(const Neighbours& neighbours, Lattice& lattice, int num_threads);
 
-// Blurs one value a vertex along all axes of a pass, in place.
-void blur_scalar(const Pass& pass, float* values);
+// Blurs one value a vertex along all axes, in place.
+void blur_scalar(const Lattice& lattice, float* values);
 
 }  // namespace crf

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "grid.hpp"
 #include "lattice.hpp"
 
 namespace crf {
@@ -16,22 +17,36 @@ struct EmbedPlan {
 
 struct Simd {
     const char* name;
-    // Embeds 8 pixels: features[f * stride + lane] -> remainder-0 point, rank and barycentric weights, [i * 8 + lane].
-    void (*embed)(const EmbedPlan& plan, const float* features, int64_t stride, float* rem0, int32_t* rank, float* bary);
-    // Splats pixels into rows [begin, end) of the first layout and blurs them along the pass's first axis.
+    // Finds the simplex around each of 8 pixels with features[f * stride + lane]. Its first vertex is the sum of
+    // point[i * 8 + lane] steps along axis i < dimension; from vertex t to t + 1 it is a step back along the axis whose rank
+    // is dimension - t. bary gets the pixel's share of each vertex.
+    void (*embed)(const EmbedPlan& plan, const float* features, int64_t stride, int32_t* point, int32_t* rank, float* bary);
+    // Splats pixels into rows [begin, end) and blurs them along axis 0, whose chains are contiguous.
     void (*splat)(int lanes, const float* Q, int64_t q_stride, const int32_t* start, const Tap* taps, const uint8_t* joined,
                   float* rows, int64_t begin, int64_t end);
-    // Moves rows of the first layout to [begin, end) of the second and blurs them along that pass's first axis.
-    void (*move)(int lanes, const float* from, const int32_t* permutation, const uint8_t* joined, float* rows, int64_t begin,
-                 int64_t end);
-    // Blurs the chains order[begin .. end) in place.
-    void (*blur)(int lanes, float* rows, const int32_t* order, int64_t begin, int64_t end);
+    // Blurs the chains order[begin .. end) in place; `cold` rows are prefetched.
+    void (*blur)(int lanes, float* rows, const int32_t* order, int64_t begin, int64_t end, bool cold);
     // Adds weight * scale * slice of pixels [begin, end) to their rows in out, which starts at pixel `begin`.
     void (*slice)(int lanes, int num_taps, const float* rows, const Tap* taps, const float* scale, float weight, float* out,
                   int64_t out_stride, int64_t begin, int64_t end);
-    // Turns rows of scores (overwritten) into probabilities; both `stride` apart, a multiple of 8, and beyond num_classes 0.
-    // Returns the largest change against what `out` held, if `compare`.
-    float (*softmax)(float* scores, float* out, int64_t stride, int num_classes, int64_t count, bool compare);
+    // Grid: adds `count` pixels to the cells of their taps, whose row is kept in a ring of rows.
+    void (*grid_splat)(int lanes, const float* Q, int64_t stride, const GridTap* taps, const float* before, float* ring,
+                       int ring_mask, int columns, int first_column, int64_t count);
+    // Grid: out = exists * (middle + (ahead + behind) / 2) for `count` cells.
+    void (*grid_blur)(int lanes, const float* middle, const float* ahead, const float* behind, const float* exists, float* out,
+                      int64_t count);
+    // Grid: adds weight * scale * slice of `count` pixels to their rows in out.
+    void (*grid_slice)(int lanes, const float* ring, int ring_mask, int columns, int first_column, const GridTap* taps,
+                       const float* scale, float weight, float* out, int64_t stride, int64_t count);
+    // Spreads packed rows of num_classes floats to rows `stride` apart; reads up to 7 floats beyond the last.
+    void (*load)(const float* packed, int num_classes, float* rows, int64_t stride, int64_t count);
+    // Turns rows of scores into probabilities in place; beyond num_classes they become 0. norm gets the highest score and
+    // the normaliser of each pixel, and top, of each label, is raised to the highest probability.
+    void (*softmax)(float* rows, int64_t stride, int num_classes, int64_t count, float* norm, float* top);
+    // Keeps the first `lanes` of each row; returns the largest change against what Q held, if `compare`.
+    float (*store)(const float* rows, int64_t stride, float* Q, int lanes, int64_t count, bool compare);
+    // Packed rows of all probabilities: the first `lanes` from Q, the others from the unary and the norm.
+    void (*finish)(const float* unary, int num_classes, const float* Q, int lanes, const float* norm, float* out, int64_t count);
     // Rows (num_classes apart) of -energy from planes of scores: log(clip(p, 1e-5, 1)), or the logits themselves.
     // Returns false if a score is not finite.
     bool (*unary)(const float* scores, int64_t plane, float* out, int num_classes, int64_t count, bool logits);

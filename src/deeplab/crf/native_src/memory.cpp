@@ -1,0 +1,69 @@
+#include "memory.hpp"
+
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <new>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+namespace crf {
+namespace {
+
+constexpr int64_t kHuge = 2 << 20;
+constexpr int64_t kKept = int64_t(192) << 20;  // a VOC picture's needs; larger pictures give their memory back
+
+std::mutex mutex;
+std::multimap<int64_t, void*> kept;
+int64_t kept_bytes = 0;
+
+int64_t rounded(int64_t bytes) {
+    const int64_t step = bytes >= 2 * kHuge ? kHuge : 64;
+    return (bytes + 64 + step - 1) / step * step;
+}
+
+}  // namespace
+
+void* take_memory(int64_t wanted) {
+    const int64_t bytes = rounded(wanted);
+    {
+        const std::lock_guard<std::mutex> lock(mutex);
+        const auto it = kept.lower_bound(bytes);
+        if (it != kept.end() && it->first == bytes) {
+            void* found = it->second;
+            kept_bytes -= bytes;
+            kept.erase(it);
+            return found;
+        }
+    }
+    void* fresh = std::aligned_alloc(bytes >= 2 * kHuge ? kHuge : 64, bytes);
+    if (!fresh) throw std::bad_alloc();
+#ifdef __linux__
+    if (bytes >= 2 * kHuge) madvise(fresh, bytes, MADV_HUGEPAGE);
+#endif
+    return fresh;
+}
+
+void give_memory(void* memory, int64_t wanted) {
+    if (!memory) return;
+    const int64_t bytes = rounded(wanted);
+#ifndef CRF_SANITIZE
+    if (bytes >= 1 << 18 && bytes <= kKept / 4) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        while (kept_bytes + bytes > kKept) {
+            // The smallest go first: they cost the least to get again.
+            kept_bytes -= kept.begin()->first;
+            std::free(kept.begin()->second);
+            kept.erase(kept.begin());
+        }
+        kept.emplace(bytes, memory);
+        kept_bytes += bytes;
+        return;
+    }
+#endif
+    std::free(memory);
+}
+
+}  // namespace crf

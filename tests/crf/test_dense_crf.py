@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deeplab.crf import CRFParams, DenseCRF
+from deeplab.crf import backends as crf_backends
+from deeplab.crf.backends import missing
+from deeplab.crf.kernels import FeatureKernel
+
+ALL = [name for name in crf_backends.BACKENDS if name != "auto" and not missing(name)]
+FAST = [name for name in ALL if name != "exact"]
+
+
+@pytest.mark.parametrize("backend", ALL)
+def test_no_iterations_return_the_unarys_softmax(backend: str, picture: Callable[..., Any]) -> None:
+    probs, image = picture(5, 20, 27)
+    clipped = np.clip(probs, 1e-5, 1)
+    np.testing.assert_allclose(
+        DenseCRF(CRFParams(iterations=0), backend)(probs, image), clipped / clipped.sum(axis=0), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("backend", ALL)
+def test_without_kernels_the_unary_stays(backend: str, picture: Callable[..., Any]) -> None:
+    probs, image = picture(5, 20, 27)
+    alone = DenseCRF(CRFParams(bilateral_weight=0, gaussian_weight=0), backend)(probs, image)
+    np.testing.assert_allclose(alone, DenseCRF(CRFParams(iterations=0), backend)(probs, image), atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_agrees_with_the_exact_mean_field(backend: str, picture: Callable[..., Any]) -> None:
+    # The lattice is an approximation; weak evidence makes it settle elsewhere, so the unary is sharpened here.
+    probs, image = picture(5, 48, 64)
+    sharp = probs**3 / (probs**3).sum(axis=0)
+    exact = DenseCRF(backend="exact")(sharp, image)
+    result = DenseCRF(backend=backend)(sharp, image)
+    assert (result.argmax(axis=0) == exact.argmax(axis=0)).mean() > 0.97
+    assert np.abs(result - exact).mean() < 0.02
+
+
+@pytest.mark.parametrize("backend", ALL)
+def test_image_is_not_needed_without_a_bilateral_kernel(backend: str, picture: Callable[..., Any]) -> None:
+    probs, image = picture(3, 15, 18)
+    crf = DenseCRF(CRFParams(bilateral_weight=0), backend)
+    np.testing.assert_array_equal(crf(probs), crf(probs, image))
+    with pytest.raises(ValueError, match="needs the image"):
+        DenseCRF(backend=backend)(probs)
+
+
+@pytest.mark.parametrize("backend", ALL)
+def test_inputs_are_left_alone(backend: str, picture: Callable[..., Any]) -> None:
+    probs, image = picture(3, 15, 18)
+    kept = probs.copy(), image.copy()
+    probs.flags.writeable = image.flags.writeable = False
+    DenseCRF(backend=backend)(probs, image)
+    np.testing.assert_array_equal(probs, kept[0])
+    np.testing.assert_array_equal(image, kept[1])
+
+
+def test_tensor_in_tensor_out(picture: Callable[..., Any]) -> None:
+    torch = pytest.importorskip("torch")
+    probs, image = picture(3, 15, 18)
+    result = DenseCRF()(torch.from_numpy(probs), torch.from_numpy(image))
+    assert isinstance(result, torch.Tensor)
+    np.testing.assert_array_equal(result.numpy(), DenseCRF()(probs, image))
+
+
+def test_batch_of_different_sizes(picture: Callable[..., Any]) -> None:
+    pictures = [picture(4, 20, 31), picture(4, 33, 18)]
+    crf = DenseCRF()
+    results = crf.batch([p for p, _ in pictures], [i for _, i in pictures])
+    for result, one in zip(results, pictures, strict=True):
+        np.testing.assert_array_equal(result, crf(*one))
+    with pytest.raises(ValueError, match="2 score maps but 1 images"):
+        crf.batch([p for p, _ in pictures], [pictures[0][1]])
+
+
+@pytest.mark.parametrize(
+    ("probs", "image", "message"),
+    [
+        (np.zeros((3, 4)), None, r"shape \(3, 4\)"),
+        (np.zeros((3, 4, 0)), None, "none of them 0"),
+        (np.zeros((3, 4, 5), np.int64), None, "int64"),
+        ([[1.0]], None, "list"),
+        (np.full((3, 4, 5), 7.0), np.zeros((4, 5, 3), np.uint8), "unary='logits'"),
+        (np.full((3, 4, 5), 0.3), np.zeros((4, 6, 3), np.uint8), r"image of shape \(4, 6, 3\)"),
+        (np.full((3, 4, 5), 0.3), np.zeros((4, 5, 3), np.float32), "image of type float32"),
+    ],
+)
+def test_bad_picture_is_named(probs: Any, image: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DenseCRF()(probs, image)
+
+
+def test_bad_features_are_named(picture: Callable[..., Any]) -> None:
+    probs, image = picture(3, 4, 5)
+    for features, message in [(np.zeros((2, 5, 4)), "features of shape"), (np.full((1, 4, 5), np.nan), "NaN")]:
+        with pytest.raises(ValueError, match=message):
+            DenseCRF()(probs, image, kernels=[FeatureKernel(1.0, features)])
+
+
+def test_compatibility_must_fit_the_labels(picture: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match="compatibility for 2 labels"):
+        DenseCRF(CRFParams(compatibility=((0.0, 1.0), (1.0, 0.0))))(*picture(3, 4, 5))
+
+
+def test_backend_must_exist_and_threads_be_positive() -> None:
+    with pytest.raises(ValueError, match="choose one of auto, native"):
+        DenseCRF(backend="fast")
+    with pytest.raises(ValueError, match="num_threads = 0"):
+        DenseCRF(num_threads=0)
+
+
+def test_unavailable_backend_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crf_backends, "_importable", lambda name: False)
+    with pytest.raises(ValueError, match="C\\+\\+ compiler"):
+        DenseCRF(backend="native")
+    with pytest.raises(ValueError, match="pydensecrf2"):
+        DenseCRF(backend="pydensecrf")
+
+
+def test_auto_says_what_it_takes(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(crf_backends, "_importable", lambda name: name == "pydensecrf")
+    assert DenseCRF().backend == "pydensecrf"
+    assert "backend pydensecrf" in caplog.text

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deeplab.crf import CRFParams, DenseCRF
+from deeplab.crf.kernels import FeatureKernel
+from deeplab.crf.problem import make_problem
+
+native = pytest.importorskip("deeplab.crf.native", reason="the C++ extension is not built")
+
+
+@pytest.fixture
+def baseline() -> Iterator[None]:
+    native._native.force_baseline(True)
+    yield
+    native._native.force_baseline(False)
+
+
+@pytest.mark.parametrize("K", [2, 8, 21, 40])
+def test_same_bits_twice_and_for_any_number_of_threads(K: int, picture: Callable[..., Any]) -> None:
+    probs, image = picture(K, 97, 131)
+    first = DenseCRF(backend="native", num_threads=1)(probs, image)
+    for threads in (1, 2, 3, 8, None):
+        np.testing.assert_array_equal(DenseCRF(backend="native", num_threads=threads)(probs, image), first)
+
+
+def test_same_bits_on_every_processor(picture: Callable[..., Any], baseline: None) -> None:
+    probs, image = picture(21, 67, 83)
+    plain = DenseCRF(backend="native")(probs, image)
+    assert native._native.instruction_set() == "baseline"
+    native._native.force_baseline(False)
+    np.testing.assert_array_equal(DenseCRF(backend="native")(probs, image), plain)
+
+
+def test_calls_from_several_threads_at_once(picture: Callable[..., Any]) -> None:
+    pictures = [picture(6, 50 + i, 70, seed=i) for i in range(4)]
+    crf = DenseCRF(backend="native", num_threads=2)
+    expected = [crf(*one) for one in pictures]
+    got: list[Any] = [None] * 4
+    threads = [threading.Thread(target=lambda i=i: got.__setitem__(i, crf(*pictures[i]))) for i in range(4)]  # type: ignore[misc]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("xy_std", [0.6, 1.0, 1.7, 3.0, 4.0])
+@pytest.mark.parametrize("K", [3, 40])
+def test_grid_equals_lattice(xy_std: float, K: int, picture: Callable[..., Any]) -> None:
+    # Wide and high enough for several tiles.
+    probs, image = picture(K, 150, 340) if K < 10 else picture(K, 70, 170)
+    params = CRFParams(bilateral_weight=0, gaussian_xy_std=xy_std, iterations=4)
+    problem = make_problem(probs, image, params, params.kernels())
+    H, W = problem.shape
+    results = []
+    for allow_grid in (True, False):
+        kernel = native._native.spatial(H, W, xy_std, True, allow_grid, 2)
+        assert (kernel.num_vertices == 0) == allow_grid
+        results.append(native.refine(problem, [(kernel, 3.0)], 2)[0])
+    np.testing.assert_allclose(results[0], results[1], atol=1e-5)
+
+
+def test_two_spatial_kernels(picture: Callable[..., Any]) -> None:
+    pytest.importorskip("pydensecrf")
+    probs, image = picture(5, 80, 190)
+    y, x = np.mgrid[0:80, 0:190].astype(np.float32)
+    params = CRFParams(bilateral_weight=0, gaussian_weight=2, gaussian_xy_std=1)
+    extra = FeatureKernel(1.5, np.stack([x, y]) / 2.5)
+    expected = DenseCRF(params, "pydensecrf")(probs, image, kernels=[extra])
+    np.testing.assert_allclose(DenseCRF(params, "native")(probs, image, kernels=[extra]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("F", [1, 3, 8, 16])
+def test_features_of_any_number(F: int, picture: Callable[..., Any]) -> None:
+    pytest.importorskip("pydensecrf")
+    probs, image = picture(4, 30, 36)
+    rng = np.random.default_rng(F)
+    kernel = FeatureKernel(3.0, rng.normal(0, 2, (F, 30, 36)).astype(np.float32))
+    params = CRFParams(bilateral_weight=0, iterations=5)
+    expected = DenseCRF(params, "pydensecrf")(probs, image, kernels=[kernel])
+    np.testing.assert_allclose(DenseCRF(params, "native")(probs, image, kernels=[kernel]), expected, atol=1e-4)
+
+
+def test_features_that_span_too_much_are_refused(picture: Callable[..., Any]) -> None:
+    probs, image = picture(4, 10, 12)
+    kernel = FeatureKernel(1.0, np.linspace(0, 1e9, 120, dtype=np.float32).reshape(1, 10, 12))
+    with pytest.raises(ValueError, match="raise the standard deviations"):
+        DenseCRF(backend="native")(probs, image, kernels=[kernel])
+
+
+def test_early_stop(picture: Callable[..., Any]) -> None:
+    probs, image = picture(5, 40, 50)
+    params = CRFParams(iterations=200, tolerance=1e-3)
+    problem = make_problem(probs, image, params, params.kernels())
+    terms = [(native.lattice(kernel, problem, 1), kernel.weight) for kernel in problem.kernels]
+    stopped, steps, _ = native.refine(problem, terms, 1)
+    assert 2 < steps < 200
+    exactly = DenseCRF(CRFParams(iterations=steps), "native")(probs, image)
+    np.testing.assert_allclose(stopped, exactly, atol=1e-6)
+
+
+def test_divergence_falls_and_is_that_of_the_definition(picture: Callable[..., Any]) -> None:
+    probs, image = picture(4, 22, 31)
+    params = CRFParams(iterations=6, bilateral_weight=0, gaussian_xy_std=3)
+    problem = make_problem(probs, image, params, params.kernels())
+    kernel = native.lattice(problem.kernels[0], problem, 1)
+    final, _, trace = native.refine(problem, [(kernel, 3.0)], 1, trace=True)
+    assert len(trace) == 7
+    assert trace[-1] < trace[0]
+    # The messages of the final marginals, from one more step: log Q' = -U + m, up to a constant a pixel.
+    more = DenseCRF(CRFParams(iterations=1, bilateral_weight=0, gaussian_xy_std=3), "native")(probs, initial=final)
+    energy = -np.log(np.clip(probs, 1e-5, 1))
+    message = np.log(more) + energy
+    one_sided = np.stack([np.ones((22, 31)), np.zeros((22, 31))]).astype(np.float32)
+    once = DenseCRF(CRFParams(iterations=1, bilateral_weight=0, gaussian_xy_std=3), "native")
+    sums = once(np.full((2, 22, 31), 0.5, np.float32), initial=one_sided)
+    total = np.log(sums[0] / sums[1])  # 3 K 1: what the messages of all labels add up to
+    message += (total - message.sum(axis=0)) / 4
+    expected = (final * (np.log(np.maximum(final, 1e-20)) + energy - 0.5 * message)).sum()
+    assert trace[-1] == pytest.approx(expected, rel=1e-4)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 24), st.integers(1, 24)),
+    dtype=st.sampled_from([np.float16, np.float32, np.float64]),
+    layout=st.sampled_from(["C", "F", "strided", "read-only"]),
+    spoil=st.sampled_from([None, np.nan, np.inf, -np.inf]),
+    stds=st.tuples(*[st.floats(0.5, 500) for _ in range(3)]),
+    iterations=st.integers(0, 4),
+    weights=st.tuples(st.floats(0, 50), st.floats(0, 50)),
+    logits=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_never_a_crash(
+    shape: tuple[int, int, int],
+    dtype: Any,
+    layout: str,
+    spoil: float | None,
+    stds: tuple[float, float, float],
+    iterations: int,
+    weights: tuple[float, float],
+    logits: bool,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    _, H, W = shape
+    scores = rng.normal(0, 20, shape) if logits else rng.random(shape)
+    if spoil is not None:
+        scores.flat[seed % scores.size] = spoil
+    array = np.asarray(scores, dtype=dtype, order="F" if layout == "F" else "C")
+    if layout == "strided":
+        array = np.repeat(array, 2, axis=2)[:, :, ::2]
+    array.flags.writeable = layout != "read-only"
+    image = rng.integers(0, 256, (H, W, 3), dtype=np.uint8)
+    params = CRFParams(
+        iterations=iterations,
+        bilateral_weight=weights[0],
+        gaussian_weight=weights[1],
+        bilateral_xy_std=stds[0],
+        bilateral_rgb_std=stds[1],
+        gaussian_xy_std=stds[2],
+        unary="logits" if logits else "probabilities",
+    )
+    crf = DenseCRF(params, "native", num_threads=2)
+    if spoil is not None:
+        with pytest.raises(ValueError, match="scores hold"):
+            crf(array, image)
+        return
+    result = crf(array, image)
+    assert result.shape == shape
+    assert np.isfinite(result).all()
+    np.testing.assert_allclose(result.sum(axis=0), 1, atol=1e-4)
