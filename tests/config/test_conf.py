@@ -10,8 +10,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from deeplab.config import schema
-from deeplab.config.build import build_crf_params, build_inference, build_network, check, check_crop
-from deeplab.config.launch import conf_dir
+from deeplab.config.build import build_crf_params, build_inference, build_network
+from deeplab.config.check import check, check_crop
+from deeplab.config.explain import conf_dir
 from deeplab.config.preflight import preflight, to_plain
 from deeplab.errors import InputError
 
@@ -39,11 +40,11 @@ def composed(overrides: list[str], command: str = "train") -> dict[str, Any]:
     """The plain configuration; places are filled in where they are missing."""
     config = compose(command, overrides=overrides)
     for place in PLACES:
-        key = place.split("=")[0]
+        key, value = place.split("=")
         section, name = key.split(".")
         if OmegaConf.is_missing(config[section], name):
-            overrides = [*overrides, place]
-    plain: dict[str, Any] = to_plain(compose(command, overrides=overrides))
+            OmegaConf.update(config, key, value.strip("[]").split(",") if value[0] == "[" else value)
+    plain: dict[str, Any] = to_plain(config)
     return plain
 
 
