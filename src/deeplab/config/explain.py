@@ -10,7 +10,7 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+KINDS = {"Integer": "a whole number", "Float": "a number"}
 
 
 def conf_dir() -> Path:
@@ -69,11 +69,11 @@ def unknown_key(full: str, parent: DictConfig) -> str:
 def added_keys(config: DictConfig) -> Iterator[str]:
     """A sentence for every key that `+KEY=VALUE` brought into a section whose keys are fixed."""
     fixed = getattr(OmegaConf.get_type(config), "__dataclass_fields__", None)
+    key: Any  # a str, or the int of a label_map
     for key in config:
-        full = str(config._get_full_key(key))
         if fixed is not None and key not in fixed and _is_users(str(key)):
-            yield unknown_key(full, config)
-        elif not OmegaConf.is_missing(config, key) and not OmegaConf.is_interpolation(config, str(key)):
+            yield unknown_key(str(config._get_full_key(key)), config)
+        elif not OmegaConf.is_missing(config, key) and not OmegaConf.is_interpolation(config, key):
             value = config[key]
             if isinstance(value, DictConfig):
                 yield from added_keys(value)
@@ -97,9 +97,10 @@ def _unparsable(error: OverrideParseException) -> str:
 
 def _wrong_value(error: BaseException | None) -> str:
     first = _first_line(error) if error is not None else "this value does not fit"
-    conversion = re.search(r"Value (.*) of type '\w+' could not be converted to (\w+)", first)
-    if conversion and conversion[2] in KINDS:
+    if conversion := re.search(r"Value (.*) of type '\w+' could not be converted to (Integer|Float)", first):
         return f"{conversion[1]} is not {KINDS[conversion[2]]}"
+    if boolean := re.search(r"Value (.*) is not a valid bool", first):
+        return f"{boolean[1]} is not true or false"
     return first.rstrip(".")
 
 

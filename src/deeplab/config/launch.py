@@ -69,6 +69,8 @@ def run(command: str, task: Task) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would otherwise cut our exceptions short and exit by itself
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would contact the network
     sys.argv[1:] = quote_paths(sys.argv[1:])
+    if getattr(sys.modules["__main__"], "__spec__", None) is not None:
+        sys.argv[0] = f"deeplab {command}"  # for messages and run.json; else Lightning needs the file's path there
     schema.register()
     job = _Job(command, task)
     try:
