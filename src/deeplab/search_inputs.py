@@ -12,9 +12,9 @@ from deeplab.config.build import (
     build_data,
     build_dense_crf,
     build_inference,
-    check_device,
     prepare_network,
 )
+from deeplab.config.check import check_device
 from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network
 from deeplab.config.preflight import preflight, to_plain
 from deeplab.config.schema import CRFConfig
@@ -126,7 +126,7 @@ def overlay_crf(config: "DictConfig") -> Plain:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from deeplab.config.launch import explain
+    from deeplab.config.explain import explain
 
     try:
         plain: Plain = to_plain(OmegaConf.merge(OmegaConf.structured(CRFConfig), config.get("crf") or {}))
