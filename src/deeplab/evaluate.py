@@ -3,26 +3,27 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplab.config.launch import run
-
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
 def evaluate(config: "DictConfig", folder: Path) -> None:
     """Write metrics.json, per_picture.npz, predictions and pictures into `output`, or else into `folder`."""
-    from deeplab.config.build import build_data, build_module, check_device, prepare_network
+    from deeplab.config.build import build_data, build_module, prepare_network
+    from deeplab.config.check import check_device, check_numbers
     from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network
     from deeplab.config.preflight import preflight, to_plain
     from deeplab.scoring import score
     from deeplab.training.run_record import RunRecord
 
     own = to_plain(config)
+    check_numbers(own)
     check_device(own["trainer"])
     carried, tensors = load_checkpoint(own["checkpoint"])
     plain = overlay(carried, config)
     plain.update({key: own[key] for key in ("trainer", "save_predictions", "num_pictures")})
-    preflight(plain["data"])
+    check_numbers(plain)
+    preflight({"data": plain["data"]})
     network = rebuild_network(plain, tensors, own["checkpoint"])
     target = Path(own["output"]).expanduser() if own["output"] else folder
     with RunRecord(target, name=f"evaluate {plain['name']}", seed=plain["seed"], checkpoint=own["checkpoint"]):
@@ -34,6 +35,8 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
 
 def main() -> None:
     """Entry point."""
+    from deeplab.config.launch import run
+
     run("evaluate", evaluate)
 
 

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplab.config.launch import run
-
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -30,6 +28,8 @@ def model(config: "DictConfig", folder: Path) -> None:
 
 def main() -> None:
     """Entry point."""
+    from deeplab.config.launch import run
+
     run("model", model)
 
 

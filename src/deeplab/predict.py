@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplab.config.launch import run
-
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -17,7 +15,8 @@ def predict(config: "DictConfig", folder: Path) -> None:
     """Predict every photo of `input` into `output`; ends with status 1 if one could not be read."""
     import torch
 
-    from deeplab.config.build import build_dense_crf, build_inference, check_device, prepare_network
+    from deeplab.config.build import build_dense_crf, build_inference, prepare_network
+    from deeplab.config.check import check_device, check_numbers
     from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network
     from deeplab.config.preflight import to_plain
     from deeplab.data.palette import class_palette
@@ -25,9 +24,11 @@ def predict(config: "DictConfig", folder: Path) -> None:
     from deeplab.predict_files import predict as predict_files
 
     own = to_plain(config)
+    check_numbers(own)
     check_device(own["trainer"])
     carried, tensors = load_checkpoint(own["checkpoint"])
     plain = overlay(carried, config)
+    check_numbers(plain)
     network = rebuild_network(plain, tensors, own["checkpoint"])
     if own["trainer"]["num_threads"]:
         torch.set_num_threads(own["trainer"]["num_threads"])
@@ -53,6 +54,8 @@ def predict(config: "DictConfig", folder: Path) -> None:
 
 def main() -> None:
     """Entry point."""
+    from deeplab.config.launch import run
+
     run("predict", predict)
 
 

@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeplab.config.launch import run
 from deeplab.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,12 +20,12 @@ def train(config: "DictConfig", folder: Path) -> None:
         build_data,
         build_module,
         build_network,
-        check,
-        check_crop,
         freeze,
         initialise,
         prepare_network,
     )
+    from deeplab.config.check import check, check_crop
+    from deeplab.config.from_checkpoint import check_resume
     from deeplab.config.preflight import to_plain
     from deeplab.scoring import score
     from deeplab.training.run_record import RunRecord
@@ -38,6 +37,8 @@ def train(config: "DictConfig", folder: Path) -> None:
         seed_everything(plain["seed"])
         network = build_network(plain["model"], len(plain["data"]["class_names"]))
         check_crop(plain, network)
+        if plain["resume"] is not None:
+            check_resume(plain, network)
         freeze_bn = initialise(network, plain)
         freeze(network, plain["optim"]["freeze"])
         prepare_network(network, plain["trainer"])
@@ -73,8 +74,9 @@ def _fit(
         optim["global_batch_size"],
         folder,
     )
+    resume = None if plain["resume"] is None else Path(plain["resume"]).expanduser()
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=plain["resume"], weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     except LossNotFinite as error:
         raise InputError(_not_finite(error, folder)) from error
     record.update(
@@ -112,6 +114,8 @@ def _not_finite(error: Any, folder: Path) -> str:
 
 def main() -> None:
     """Entry point."""
+    from deeplab.config.launch import run
+
     run("train", train)
 
 

@@ -1,6 +1,7 @@
 """Every file in conf/ is composed and preflighted."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from deeplab.config import schema
-from deeplab.config.build import build_crf_params, build_inference, build_network, check, check_crop
-from deeplab.config.launch import conf_dir
+from deeplab.config.build import build_crf_params, build_inference, build_network
+from deeplab.config.check import AT_LEAST, check, check_crop, check_numbers
+from deeplab.config.explain import conf_dir
 from deeplab.config.preflight import preflight, to_plain
 from deeplab.errors import InputError
 
@@ -39,11 +41,11 @@ def composed(overrides: list[str], command: str = "train") -> dict[str, Any]:
     """The plain configuration; places are filled in where they are missing."""
     config = compose(command, overrides=overrides)
     for place in PLACES:
-        key = place.split("=")[0]
+        key, value = place.split("=")
         section, name = key.split(".")
         if OmegaConf.is_missing(config[section], name):
-            overrides = [*overrides, place]
-    plain: dict[str, Any] = to_plain(compose(command, overrides=overrides))
+            OmegaConf.update(config, key, value.strip("[]").split(",") if value[0] == "[" else value)
+    plain: dict[str, Any] = to_plain(config)
     return plain
 
 
@@ -120,12 +122,35 @@ def test_missing_values_are_named() -> None:
         ("optim.loss_group=3", r"optim\.loss_group=3 does not divide .*choose one of \[1, 2, 5, 10\]"),
         ("evaluate=worst", "evaluate=worst: choose best, last or none"),
         ("trainer=gpu", "this machine has no GPU"),
-        ("optim.max_steps=0", "must be at least 1"),
+        ("optim.max_steps=0", r"optim\.max_steps=0: it must be at least 1"),
+        ("seed=4294967296", "seed=4294967296: it must be less than"),
     ],
 )
 def test_values_that_cannot_work_are_refused(override: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         check(composed([override]))
+
+
+@pytest.mark.parametrize("key", AT_LEAST)
+def test_numbers_that_are_too_small_are_refused(key: str, small: dict[str, Any]) -> None:
+    *sections, name = key.split(".")
+    config = small[sections[0]] if sections else small
+    config[name] = AT_LEAST[key]
+    check_numbers(small)
+    config[name] -= 1
+    with pytest.raises(InputError, match=f"{key}={config[name]}: it must be at least {AT_LEAST[key]}"):
+        check_numbers(small)
+
+
+@pytest.fixture(scope="module")
+def plain_once() -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return composed([])
+
+
+@pytest.fixture
+def small(plain_once: dict[str, Any]) -> dict[str, Any]:
+    return deepcopy(plain_once)
 
 
 def test_a_crop_off_the_grid_is_refused_with_the_nearest() -> None:

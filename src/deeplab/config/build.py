@@ -1,16 +1,18 @@
 """Builds the parts of a run from a configuration in plain dicts; the only place that knows both."""
 
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from deeplab.config.preflight import preflight
 from deeplab.crf.dense_crf import DenseCRF
 from deeplab.crf.params import CRFParams
 from deeplab.data.module import SegmentationData
@@ -28,48 +30,36 @@ from deeplab.training.run_metrics import RunMetrics
 log = logging.getLogger(__name__)
 
 Plain = dict[str, Any]
-GIVEN_LATER = {
-    "model.head": {"in_channels", "num_classes"},
-    "optim.optimizer": {"params"},
-    "logger": {"folder", "config"},
-}
+# Lightning's: about its own code, short epochs, and resumed runs, which have a folder and an evaluation of their own.
+WARNINGS_WITHOUT_USE = (
+    ".*treespec, LeafSpec",
+    "The number of training batches",
+    "The dirpath has changed",
+    "Be aware that when using `ckpt_path`",
+)
 
 
-def check(config: Plain) -> None:
-    """Everything that can be known to be wrong before any work; raises InputError."""
-    preflight(config, GIVEN_LATER)
-    optim, trainer = config["optim"], config["trainer"]
-    batch, group = optim["global_batch_size"], optim["loss_group"]
-    if batch < 1 or optim["max_steps"] < 1:
-        raise InputError("optim.global_batch_size and optim.max_steps must be at least 1.")
-    if group < 1 or batch % group:
-        divisors = [n for n in range(1, batch + 1) if batch % n == 0]
-        raise InputError(
-            f"optim.loss_group={group} does not divide optim.global_batch_size={batch}; choose one of {divisors}."
-        )
-    if config["evaluate"] not in ("best", "last", "none"):
-        raise InputError(f"evaluate={config['evaluate']}: choose best, last or none.")
-    check_device(trainer)
+def make(node: Plain, where: str) -> Any:
+    """The object of a node with a `_target_`; `where` is the node's config path.
+
+    Raises InputError when its constructor refuses a value, or Hydra the target.
+    """
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if cause is None or isinstance(cause, ValueError | TypeError):
+            raise InputError(_refusal(where, cause or error)) from error
+        raise
 
 
-def check_crop(config: Plain, network: DeepLab | MultiScale) -> None:
-    """Raise InputError for a crop whose labels cannot be subsampled exactly to the logits' positions."""
-    crop, multiple = config["data"]["crop_size"], network.size_multiple
-    if crop < 2 or (crop - 1) % multiple:
-        below = max(1, (crop - 1) // multiple) * multiple + 1
-        raise InputError(
-            f"data.crop_size={crop} is not a multiple of {multiple} plus 1, which this network's grid needs; the "
-            f"nearest are {below} or {below + multiple}."
-        )
-
-
-def check_device(trainer: Plain) -> None:
-    """Raise InputError when a GPU is asked for and there is none."""
-    if trainer["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise InputError(
-            f"trainer.accelerator={trainer['accelerator']}: this machine has no GPU that torch {torch.__version__} can "
-            "use; take trainer=cpu."
-        )
+def _refusal(where: str, error: BaseException) -> str:
+    """A constructor's message with its place in the configuration, unless it names the key itself."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, TypeError):
+        return f"{where}: a value has the wrong type ({error})."
+    return f"{where}: {' '.join(str(error).split())}"
 
 
 def build_network(model: Plain, num_classes: int) -> DeepLab | MultiScale:
@@ -77,19 +67,12 @@ def build_network(model: Plain, num_classes: int) -> DeepLab | MultiScale:
 
     Raises InputError when a part refuses its configuration.
     """
+    backbone, head = make(model["backbone"], "model.backbone"), make(model["head"], "model.head")
     try:
-        network = DeepLab(
-            input=ImageInput(**model["input"]),
-            backbone=instantiate(model["backbone"], _convert_="all"),
-            head=instantiate(model["head"], _convert_="all"),
-            num_classes=num_classes,
-        )
+        network = DeepLab(input=ImageInput(**model["input"]), backbone=backbone, head=head, num_classes=num_classes)
         return MultiScale(network, model["multi_scale"]) if model["multi_scale"] else network
-    except Exception as error:
-        cause = error.__cause__ if isinstance(error.__cause__, ValueError) else error
-        if isinstance(cause, ValueError):
-            raise InputError(f"The model cannot be built: {cause}") from error
-        raise
+    except (ValueError, TypeError) as error:
+        raise InputError(_refusal("model", error)) from error
 
 
 def initialise(network: DeepLab | MultiScale, config: Plain) -> bool:
@@ -124,16 +107,19 @@ def freeze(network: DeepLab | MultiScale, names: list[str]) -> None:
 def build_data(config: Plain, network: DeepLab | MultiScale) -> SegmentationData:
     """The DataModule of a configuration; raises InputError for what is wrong on disk."""
     data = dict(config["data"])
-    layout = instantiate(data.pop("layout"), _convert_="all")
+    layout = make(data.pop("layout"), "data.layout")
     del data["batch_size_per_device"]  # the LightningModule's: pictures a forward pass
-    return SegmentationData(
-        layout=layout,
-        num_classes=len(data["class_names"]),
-        seed=config["seed"],
-        pad_rgb=network.input.pad_rgb,
-        global_batch_size=config["optim"]["global_batch_size"],
-        **data,
-    )
+    try:
+        return SegmentationData(
+            layout=layout,
+            num_classes=len(data["class_names"]),
+            seed=config["seed"],
+            pad_rgb=network.input.pad_rgb,
+            global_batch_size=config["optim"]["global_batch_size"],
+            **data,
+        )
+    except (ValueError, TypeError) as error:
+        raise InputError(_refusal("data", error)) from error
 
 
 def build_inference(inference: Plain) -> Inference:
@@ -178,12 +164,18 @@ def build_crf_evaluation(crf: Plain, class_names: list[str], on_refined: Refined
 def build_module(config: Plain, network: DeepLab | MultiScale, freeze_bn: bool) -> SegmentationModule:
     """The LightningModule; its checkpoints carry `config`."""
     optim = config["optim"]
+    optimizer, schedule = make(optim["optimizer"], "optim.optimizer"), make(optim["schedule"], "optim.schedule")
+    try:  # on one number, so that a value which the optimizer refuses is known before any work
+        optimizer([nn.Parameter(torch.zeros(1))], lr=optim["lr"])
+        schedule(0)
+    except (ValueError, TypeError) as error:
+        raise InputError(_refusal("optim", error)) from error
     return SegmentationModule(
         network=network,
         inference=build_inference(config["inference"]),
         class_names=config["data"]["class_names"],
-        optimizer=instantiate(optim["optimizer"], _convert_="all"),
-        schedule=instantiate(optim["schedule"], _convert_="all"),
+        optimizer=optimizer,
+        schedule=schedule,
         lr=optim["lr"],
         weight_decay=optim["weight_decay"],
         multipliers=optim["multipliers"],
@@ -201,7 +193,7 @@ def build_loggers(config: Plain, folder: Path) -> list[Logger]:
     """metrics.csv always, and the configuration's logger beside it."""
     loggers: list[Logger] = [RunMetrics(folder)]
     if config["logger"]:
-        make_logger = instantiate({**config["logger"], "_partial_": True}, _convert_="all")
+        make_logger = make({**config["logger"], "_partial_": True}, "logger")
         loggers.append(make_logger(folder=folder, config=config))
     return loggers
 
@@ -210,39 +202,47 @@ def build_callbacks(config: Plain) -> list[pl.Callback]:
     """Progress, and the user's own callbacks."""
     bar = config["trainer"]["progress_bar"]
     progress: list[pl.Callback] = [progress_display(config["trainer"]["log_every_n_steps"])] if bar else []
-    return progress + [instantiate(each, _convert_="all") for each in (config["callbacks"] or {}).values()]
+    return progress + [make(each, f"callbacks.{name}") for name, each in (config["callbacks"] or {}).items()]
 
 
 def build_trainer(
     trainer: Plain, callbacks: list[pl.Callback], loggers: Any, folder: Path, max_steps: int = -1
 ) -> pl.Trainer:
-    """Lightning's Trainer; validation and checkpoints are counted in optimizer steps."""
+    """Lightning's Trainer; validation and checkpoints are counted in optimizer steps.
+
+    Raises InputError when it refuses a value.
+    """
     if trainer["num_threads"]:
         torch.set_num_threads(trainer["num_threads"])
     every = trainer["val_every_n_steps"]
     validates = every is not None and 0 < every <= max_steps
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it announces absent devices and other products
-    return pl.Trainer(
-        accelerator=trainer["accelerator"],
-        devices=trainer["devices"],
-        num_nodes=trainer["num_nodes"],
-        strategy=trainer["strategy"],
-        precision=trainer["precision"],
-        deterministic=trainer["deterministic"],
-        max_steps=max_steps,
-        val_check_interval=every if validates else None,
-        check_val_every_n_epoch=None if validates else 1,
-        limit_val_batches=None if validates or max_steps < 0 else 0,
-        num_sanity_val_steps=0,
-        log_every_n_steps=trainer["log_every_n_steps"],
-        enable_progress_bar=any(isinstance(each, pl.callbacks.ProgressBar) for each in callbacks),
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        callbacks=callbacks,
-        logger=loggers,
-        default_root_dir=str(folder),
-        **trainer["options"],
-    )
+    for message in WARNINGS_WITHOUT_USE:
+        warnings.filterwarnings("ignore", message)
+    try:
+        return pl.Trainer(
+            accelerator=trainer["accelerator"],
+            devices=trainer["devices"],
+            num_nodes=trainer["num_nodes"],
+            strategy=trainer["strategy"],
+            precision=trainer["precision"],
+            deterministic=trainer["deterministic"],
+            max_steps=max_steps,
+            val_check_interval=every if validates else None,
+            check_val_every_n_epoch=None if validates else 1,
+            limit_val_batches=None if validates or max_steps < 0 else 0,
+            num_sanity_val_steps=0,
+            log_every_n_steps=trainer["log_every_n_steps"],
+            enable_progress_bar=any(isinstance(each, pl.callbacks.ProgressBar) for each in callbacks),
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            callbacks=callbacks,
+            logger=loggers,
+            default_root_dir=str(folder),
+            **trainer["options"],
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(_refusal("trainer", error)) from error
 
 
 def prepare_network(network: nn.Module, trainer: Plain) -> None:

@@ -1,15 +1,18 @@
 """A network and its configuration from a checkpoint alone."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import nn
 
 from deeplab.config.build import build_network
-from deeplab.config.launch import explain
-from deeplab.config.preflight import to_plain
-from deeplab.config.schema import CRFConfig, InferenceConfig
+from deeplab.config.explain import explain
+from deeplab.config.preflight import locate, targets, to_plain
+from deeplab.config.schema import CRFConfig, DataConfig, InferenceConfig
 from deeplab.errors import InputError
 from deeplab.models.checkpoint_file import read_checkpoint
 from deeplab.models.deeplab import DeepLab
@@ -17,27 +20,40 @@ from deeplab.models.multi_scale import MultiScale
 from deeplab.training.module import CHECKPOINT_KEY
 
 Plain = dict[str, Any]
+Tensors = dict[str, torch.Tensor]
 PREFIX = "network."
+TRAINING_STATE = ("optimizer_states", "lr_schedulers", "loops")
 
 
-def load_checkpoint(path: str) -> tuple[Plain, dict[str, Any]]:
+def load_checkpoint(path: str) -> tuple[Plain, Tensors]:
     """The configuration and the network's tensors that a checkpoint of `deeplab train` carries.
 
-    Raises InputError for a missing, truncated or foreign file, and for one that holds pickled code.
+    Raises InputError for a missing, truncated or foreign file, and for one that would have code run: pickled, or as
+    the `_target_` of something that is no network and no data set.
     """
-    try:
-        checkpoint = read_checkpoint(Path(path).expanduser())
-    except (ValueError, OSError) as error:
-        raise InputError(f"checkpoint: {error}") from error
-    if CHECKPOINT_KEY not in checkpoint or "state_dict" not in checkpoint:
+    checkpoint = _read(path, "checkpoint")
+    return checkpoint[CHECKPOINT_KEY]["config"], _network_tensors(checkpoint)
+
+
+def check_resume(config: Plain, network: DeepLab | MultiScale) -> None:
+    """Raise InputError for a checkpoint from which this training cannot go on."""
+    path = config["resume"]
+    checkpoint = _read(path, "resume")
+    if any(not checkpoint.get(key) for key in TRAINING_STATE):
+        raise InputError(f"resume={path}: it has a network but no state of training; start from it by init.path.")
+    misfits = sorted(_misfits(network, _network_tensors(checkpoint)))
+    if misfits:
         raise InputError(
-            f"{path} is not a checkpoint of deeplab train (it carries no configuration); weights alone are given to "
-            "deeplab train as init.path."
+            f"resume={path}: it holds another network than this configuration builds ({len(misfits)} tensors differ, "
+            f"for example {misfits[0]}); resume with the configuration that it was trained with."
         )
-    tensors = {
-        key.removeprefix(PREFIX): value for key, value in checkpoint["state_dict"].items() if key.startswith(PREFIX)
-    }
-    return checkpoint[CHECKPOINT_KEY]["config"], tensors
+    before, now = checkpoint[CHECKPOINT_KEY]["config"]["optim"], config["optim"]
+    for key, old, new in (
+        ("optim.optimizer._target_", before["optimizer"]["_target_"], now["optimizer"]["_target_"]),
+        ("optim.freeze", before["freeze"], now["freeze"]),
+    ):
+        if old != new:
+            raise InputError(f"resume={path}: it was trained with {key}={old}, this run has {new}; take the same.")
 
 
 def overlay(carried: Plain, given: DictConfig) -> Plain:
@@ -46,17 +62,17 @@ def overlay(carried: Plain, given: DictConfig) -> Plain:
     Raises InputError for keys or types that the sections do not have.
     """
     result = dict(carried)
-    try:
-        for key, schema in (("inference", InferenceConfig), ("crf", CRFConfig)):
-            merged = OmegaConf.merge(OmegaConf.structured(schema), carried[key], given.get(key) or {})
-            result[key] = to_plain(merged)
-    except OmegaConfBaseException as error:
-        raise InputError(f"{key}: {explain(error)}") from error
-    data = given.get("data") or {}
-    if "layout" in data and "_target_" in data["layout"]:
-        result["data"] = to_plain(given)["data"]
-    elif data:
-        result["data"] = to_plain(OmegaConf.merge(carried["data"], data))
+    for key, schema in (("data", DataConfig), ("inference", InferenceConfig), ("crf", CRFConfig)):
+        section = given.get(key) or {}
+        # A whole choice (data=voc12) stands alone: keys that only the other layout has would be in its way.
+        base = {} if key == "data" and "_target_" in section.get("layout", {}) else carried[key]
+        node = OmegaConf.create({key: OmegaConf.structured(schema)})
+        OmegaConf.set_struct(node[key], True)
+        try:
+            result[key] = to_plain(OmegaConf.merge(node, {key: base}, {key: to_plain(section)}))[key]
+        except OmegaConfBaseException as error:
+            raise InputError(explain(error)) from error
+    _move_layout(carried["data"], result["data"])
     if len(result["data"]["class_names"]) != len(carried["data"]["class_names"]):
         raise InputError(
             f"The data have {len(result['data']['class_names'])} classes, the checkpoint's network has "
@@ -65,19 +81,78 @@ def overlay(carried: Plain, given: DictConfig) -> Plain:
     return result
 
 
-def rebuild_network(config: Plain, tensors: dict[str, Any], path: str) -> DeepLab | MultiScale:
+def rebuild_network(config: Plain, tensors: Tensors, path: str) -> DeepLab | MultiScale:
     """The network of `config` with the checkpoint's tensors, in evaluation mode.
 
     Raises InputError when they do not fit.
     """
     network = build_network(config["model"], len(config["data"]["class_names"]))
-    expected = network.state_dict()
-    wrong = sorted(key for key in expected if key not in tensors or tensors[key].shape != expected[key].shape)
-    if wrong or len(tensors) != len(expected):
-        example = wrong[0] if wrong else next(key for key in tensors if key not in expected)
+    misfits = sorted(_misfits(network, tensors))
+    if misfits:
         raise InputError(
-            f"{path} does not fit the network of its own configuration ({len(wrong)} tensors missing or of another "
-            f"shape, for example {example}): the file or the code was changed."
+            f"{path} does not fit the network of its own configuration ({len(misfits)} tensors differ, for example "
+            f"{misfits[0]}): the file or the code was changed; train again, or use the code that wrote it."
         )
     network.load_state_dict(tensors)
     return network.eval()
+
+
+def _read(path: str, key: str) -> Plain:
+    try:
+        checkpoint = read_checkpoint(Path(path).expanduser())
+    except ValueError as error:
+        raise InputError(f"{key}: {error}") from error
+    if not _is_ours(checkpoint):
+        raise InputError(
+            f"{key}: {path} is not a checkpoint of deeplab train (it carries no configuration); weights alone are "
+            "given to deeplab train as init.path."
+        )
+    for target in _refused_targets(checkpoint[CHECKPOINT_KEY]["config"]):
+        raise InputError(f"{key}: {path}: refused, for its configuration names {target}, which is not ours to call.")
+    assert isinstance(checkpoint, dict)
+    return checkpoint
+
+
+def _is_ours(checkpoint: Any) -> bool:
+    try:
+        config = checkpoint[CHECKPOINT_KEY]["config"]
+        sections = [config[key] for key in ("model", "data", "optim", "inference", "crf")]
+        return all(isinstance(each, dict) for each in [*sections, checkpoint["state_dict"]])
+    except (KeyError, TypeError, IndexError):
+        return False
+
+
+def _refused_targets(config: Plain) -> Iterator[str]:
+    """Every `_target_` that building from a checkpoint would call though it is not what stands there by right."""
+    for path, node in targets({key: config[key] for key in ("model", "data", "optim")}, ""):
+        target = str(node["_target_"])
+        code = locate(target)
+        if isinstance(code, Exception):
+            continue  # named with the other mismatches when it is to be built
+        known = isinstance(code, type) and (
+            (path.startswith("model.") and issubclass(code, nn.Module))
+            or (path == "data.layout" and hasattr(code, "split"))
+            or (path == "optim.optimizer" and issubclass(code, torch.optim.Optimizer))
+            or (path == "optim.schedule" and any("__call__" in vars(each) for each in code.__mro__))
+        )
+        if not known:
+            yield f"{path}._target_={target}"
+
+
+def _network_tensors(checkpoint: Plain) -> Tensors:
+    state = checkpoint["state_dict"]
+    return {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+
+
+def _misfits(network: nn.Module, tensors: Tensors) -> set[str]:
+    """Names of tensors that are missing, too many, or of another shape."""
+    expected = network.state_dict()
+    other = {key for key in expected.keys() & tensors.keys() if tensors[key].shape != expected[key].shape}
+    return other | (expected.keys() ^ tensors.keys())
+
+
+def _move_layout(carried: Plain, data: Plain) -> None:
+    """Let a new data.root reach the layout, whose ${data.root} was resolved when the checkpoint was written."""
+    before, layout = carried["root"], data["layout"]
+    if before is not None and before == layout.get("root") == carried["layout"].get("root"):
+        layout["root"] = data["root"]

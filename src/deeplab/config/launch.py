@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -13,30 +14,36 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from deeplab.config import schema
+from deeplab.config.explain import added_keys, conf_dir, explain
+from deeplab.config.help import help_text
 from deeplab.errors import InputError
 
+# `checkpoint`, `input` and `output` stand at the top only: model.input is a section.
 PATH_KEYS = re.compile(
-    r"^(\+{0,2}(?:[\w@/.]+\.)?(?:checkpoint|input|output|path|root|resume|images|masks|probs))=(.*)$", re.S
+    r"^(\+{0,2}(?:(?:checkpoint|input|output|resume|split|labels)|"
+    r"(?:[\w@/.]+\.)?(?:path|root|images|masks|lists|probs|train_split|val_split|dir)))=(.*)$",
+    re.S,
 )
 log = logging.getLogger(__name__)
 
-
-def conf_dir() -> Path:
-    """The folder `conf`: beside this package in an installed wheel, at the repository's top in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
+Task = Callable[[DictConfig, Path], None]
 
 
 def quote_paths(arguments: list[str]) -> list[str]:
     """Quote the value of every path key, so that Hydra takes spaces, brackets, commas, `=` and `#` as they are.
 
-    Left alone: values that are quoted already, `null`, `???`, interpolations, and sweeps over paths (`-m` with commas).
+    Left alone: values that are quoted already, `null`, `???`, interpolations, lists of mask folders, and sweeps over
+    paths (`-m` with commas).
     """
-    sweeps = any(flag in arguments for flag in ("-m", "--multirun"))
+    sweeps = _sweeps(arguments)
     return [_quoted(argument, sweeps) for argument in arguments]
+
+
+def _sweeps(arguments: list[str]) -> bool:
+    return any(flag in arguments for flag in ("-m", "--multirun"))
 
 
 def _quoted(argument: str, sweeps: bool) -> str:
@@ -46,12 +53,14 @@ def _quoted(argument: str, sweeps: bool) -> str:
     key, value = match.groups()
     if value[:1] in ("'", '"') or value in ("", "null", "???") or "${" in value or (sweeps and "," in value):
         return argument
+    if key.endswith("masks") and value.startswith("["):
+        return argument
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"{key}='{escaped}'"
 
 
-def run(command: str, task: Callable[[DictConfig, Path], None]) -> None:
+def run(command: str, task: Task) -> None:
     """Compose `conf/<command>.yaml` with the command line's overrides and call `task(config, run folder)`.
 
     A user's mistake (InputError, or what Hydra refuses) is printed as one sentence and ends with status 2; anything
@@ -60,44 +69,61 @@ def run(command: str, task: Callable[[DictConfig, Path], None]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would otherwise cut our exceptions short and exit by itself
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would contact the network
     sys.argv[1:] = quote_paths(sys.argv[1:])
+    if getattr(sys.modules["__main__"], "__spec__", None) is not None:
+        sys.argv[0] = f"deeplab {command}"  # for messages and run.json; else Lightning needs the file's path there
     schema.register()
+    job = _Job(command, task)
+    try:
+        if {"-h", "--help"} & set(sys.argv):
+            print(help_text(command, [each for each in sys.argv[1:] if not each.startswith("-")]))
+        else:
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command.replace("-", "_"))(
+                job.run
+            )()
+    except InputError as error:
+        _leave(command, None if job.told else str(error))
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        _leave(command, explain(error))
+    except (OSError, ValueError) as error:
+        if job.started:
+            raise
+        _leave(command, _no_folder(error) if isinstance(error, OSError) else explain(error))
 
-    def job(config: DictConfig) -> None:
+
+class _Job:
+    """The function that Hydra calls, once a job: `started` and `told` say how far it came."""
+
+    def __init__(self, command: str, task: Task) -> None:
+        self.command = command
+        self.task = task
+        self.started = False
+        self.told = False
+        """Whether the mistake was printed already."""
+
+    def run(self, config: DictConfig) -> None:
+        self.started = True
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
-            task(config, folder)
+            for sentence in added_keys(config):
+                raise InputError(sentence)
+            self.task(config, folder)
         except InputError as error:
-            log.error("deeplab %s: %s", command, error)
+            log.error("deeplab %s: %s", self.command, error)
             if HydraConfig.get().mode is RunMode.RUN:
                 sys.exit(2)  # an exception would make Hydra print the overrides too
+            self.told = True
             raise
         except Exception:
             log.exception("The run in %s failed", folder)
             raise
 
-    main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)
-    try:
-        main()
-    except InputError as error:
-        _leave(command, str(error))
-    except (HydraException, OmegaConfBaseException) as error:
-        _leave(command, explain(error))
+
+def _no_folder(error: OSError) -> str:
+    key = "hydra.sweep.dir" if _sweeps(sys.argv) else "hydra.run.dir"
+    return f"The run's folder {error.filename} cannot be written ({error.strerror}); set {key} to another place."
 
 
-def explain(error: Exception) -> str:
-    """Hydra's or OmegaConf's message as one sentence with the remedy."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if "Available options in" in str(error):
-        group = next(line for line in lines if line.startswith("Available options in")).split("'")[1]
-        start = next(i for i, line in enumerate(lines) if line.startswith("Available options in"))
-        options = [line for line in lines[start + 1 :] if not line.startswith(("Config search path", "provider="))]
-        return f"{lines[0].rstrip('.')}; {group} can be: {', '.join(options)}."
-    cause = error.__cause__
-    detail = f" ({str(cause).splitlines()[0]})" if cause is not None and str(cause) not in str(error) else ""
-    kept = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type="))]
-    return " ".join(kept) + detail
-
-
-def _leave(command: str, sentence: str) -> None:
-    print(f"deeplab {command}: {sentence}", file=sys.stderr)
+def _leave(command: str, sentence: str | None) -> NoReturn:
+    if sentence is not None:
+        print(f"deeplab {command}: {sentence}", file=sys.stderr)
     sys.exit(2)

@@ -1,12 +1,14 @@
 """Before any work: import every `_target_`, bind its keys to the signature, report all mismatches at once."""
 
 import inspect
+import pkgutil
 from collections.abc import Iterator
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from deeplab.config.explain import explain
 from deeplab.errors import InputError
 
 HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
@@ -15,7 +17,7 @@ HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 def to_plain(config: Any) -> Any:
     """The node as plain dicts and lists, interpolations resolved, so that nothing past this point knows OmegaConf.
 
-    Raises InputError naming every value that is still missing (`???`).
+    Raises InputError naming every value that is still missing (`???`), or an interpolation that leads nowhere.
     """
     if not OmegaConf.is_config(config):
         return config
@@ -24,7 +26,10 @@ def to_plain(config: Any) -> Any:
         keys = ", ".join(missing)
         pronoun = "it" if len(missing) == 1 else "them"
         raise InputError(f"No value for {keys}; give {pronoun} on the command line as {missing[0]}=VALUE.")
-    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    try:
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise InputError(explain(error)) from error
 
 
 def _missing(config: Any, path: str) -> Iterator[str]:
@@ -47,28 +52,36 @@ def preflight(config: Any, given_later: dict[str, set[str]] | None = None) -> No
     """
     plain = to_plain(config) if isinstance(config, DictConfig) else config
     later = given_later or {}
-    problems = [problem for path, node in _targets(plain, "") for problem in _check(path, node, later.get(path, set()))]
+    problems = [problem for path, node in targets(plain, "") for problem in _check(path, node, later.get(path, set()))]
     if problems:
         raise InputError("The configuration does not fit the code: " + "; ".join(problems) + ".")
 
 
-def _targets(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def targets(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every node with a `_target_` below `node`, with its config path."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield path, node
         for key, value in node.items():
-            yield from _targets(value, f"{path}.{key}" if path else str(key))
+            yield from targets(value, f"{path}.{key}" if path else str(key))
     elif isinstance(node, list):
         for index, value in enumerate(node):
-            yield from _targets(value, f"{path}[{index}]")
+            yield from targets(value, f"{path}[{index}]")
+
+
+def locate(target: str) -> Any:
+    """The object that a `_target_` names, or the exception that importing it raises."""
+    try:
+        return pkgutil.resolve_name(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        return error
 
 
 def _check(path: str, node: dict[str, Any], later: set[str]) -> Iterator[str]:
     target = node["_target_"]
-    try:
-        code = get_object(target)
-    except (ImportError, AttributeError, ValueError) as error:
-        yield f"{path}._target_={target} cannot be imported ({str(error).splitlines()[0]})"
+    code = locate(target)
+    if isinstance(code, Exception):
+        yield f"{path}._target_={target} cannot be imported ({code})"
         return
     if not callable(code):
         yield f"{path}._target_={target} cannot be called"

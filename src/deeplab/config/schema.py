@@ -33,10 +33,39 @@ class ModelConfig:
 
 
 @dataclass
+class DataConfig:
+    """A data set; see `deeplab.data.module.SegmentationData` and the files of `conf/data`.
+
+    `layout` names its class by `_target_`. A data set without files has root: null. What may be null or a mapping is
+    untyped, for OmegaConf cannot lay a mapping over a typed null.
+    """
+
+    name: str = MISSING
+    # MISSING, not None, in this file: a default of None would take the place of a file's ??? without a word.
+    root: str | None = MISSING
+    class_names: list[str] = MISSING
+    palette: Any = "voc"
+    ignore_label: int = 255
+    label_map: Any = None
+    layout: Any = MISSING
+    train_split: str = "train"
+    val_split: str = "val"
+    hold_out: int = 0
+    hold_out_seed: int = 0
+    crop_size: int = MISSING
+    scales: Any = MISSING
+    mirror: bool = True
+    color_jitter: Any = None
+    batch_size_per_device: int = MISSING
+    num_workers: int = 2
+    val_limit: int | None = None
+
+
+@dataclass
 class InitConfig:
     """Initial weights: a file, and the names of tensors that may be missing from it or of another shape."""
 
-    path: str | None = None
+    path: str | None = MISSING
     allow: list[str] = field(default_factory=list)
 
 
@@ -134,7 +163,7 @@ class TrainConfig:
     save_predictions: bool = True
     num_pictures: int = 12
     model: ModelConfig = field(default_factory=ModelConfig)
-    data: Any = MISSING
+    data: DataConfig = field(default_factory=DataConfig)
     init: InitConfig = field(default_factory=InitConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
@@ -173,17 +202,85 @@ class PredictConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
 
-SCHEMAS = {"train": TrainConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
-OVERLAYS = ("data", "inference", "crf")  # of a checkpoint's configuration: any key may be given, and is checked later
+@dataclass
+class CellsConfig:
+    """Values, or offsets, of the five parameters of the CRF's kernels."""
+
+    bilateral_weight: list[float] = MISSING
+    bilateral_xy_std: list[float] = MISSING
+    bilateral_rgb_std: list[float] = MISSING
+    gaussian_weight: list[float] = MISSING
+    gaussian_xy_std: list[float] = MISSING
+
+
+@dataclass
+class SearchConfig:
+    """What `deeplab search-crf` tries, and on which pictures."""
+
+    split: str | None = None
+    num_pictures: int = 100
+    num_held_out: int | None = None
+    seed: int = 0
+    coarse: CellsConfig = field(default_factory=CellsConfig)
+    refine: CellsConfig = field(default_factory=CellsConfig)
+    refine_rounds: int = 1
+    processes: int | None = None
+    bootstrap: int = 10_000
+
+
+@dataclass
+class SearchCRFConfig:
+    """`deeplab search-crf`: `data`, `inference` and `crf` as for evaluate, or scores in files instead of a network."""
+
+    checkpoint: str | None = None
+    probs: str | None = None
+    images: str | None = None
+    labels: str | None = None
+    align_corners: bool = False
+    kind: str | None = None
+    output: str | None = None
+    search: SearchConfig = field(default_factory=SearchConfig)
+    data: Any = field(default_factory=dict)
+    inference: Any = field(default_factory=dict)
+    crf: Any = field(default_factory=dict)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+@dataclass
+class RefineConfig:
+    """`deeplab crf`."""
+
+    images: str = MISSING
+    probs: str = MISSING
+    output: str = MISSING
+    align_corners: bool = False
+    kind: str | None = None
+    palette: Any = "voc"
+    crf: CRFConfig = field(default_factory=CRFConfig)
+
+
+SCHEMAS = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "search_crf": SearchCRFConfig,
+    "crf": RefineConfig,
+}
+# Sections that take any key: what is laid over a checkpoint's configuration and checked with it, and Lightning's own.
+OPEN = {
+    "train": ("trainer.options",),
+    "evaluate": ("data", "inference", "crf", "trainer.options"),
+    "predict": ("inference", "crf", "trainer.options"),
+    "search_crf": ("data", "inference", "crf", "trainer.options"),
+    "crf": (),
+}
 
 
 def register() -> None:
-    """Make the schemas known to Hydra as `schema/<command>`."""
+    """Make the schemas known to Hydra as `<command>_schema`."""
     store = ConfigStore.instance()
     for command, schema in SCHEMAS.items():
         node = OmegaConf.structured(schema)
-        if command != "train":
-            for key in OVERLAYS:
-                if key in node:
-                    OmegaConf.set_struct(node[key], False)
-        store.store(group="schema", name=command, node=node, package="_global_")
+        for section in OPEN[command]:
+            OmegaConf.set_struct(OmegaConf.select(node, section), False)
+        store.store(name=f"{command}_schema", node=node)

@@ -1,0 +1,96 @@
+"""What can be known to be wrong in a configuration before any work."""
+
+from typing import Any
+
+import torch
+
+from deeplab.config.preflight import preflight
+from deeplab.errors import InputError
+from deeplab.models.deeplab import DeepLab
+from deeplab.models.multi_scale import MultiScale
+
+Plain = dict[str, Any]
+GIVEN_LATER = {
+    "model.head": {"in_channels", "num_classes"},
+    "optim.optimizer": {"params"},
+    "logger": {"folder", "config"},
+}
+AT_LEAST = {
+    "seed": 0,
+    "num_pictures": 0,
+    "data.batch_size_per_device": 1,
+    "optim.lr": 0,
+    "optim.weight_decay": 0,
+    "optim.max_steps": 1,
+    "optim.global_batch_size": 1,
+    "optim.loss_group": 1,
+    "crf.max_pixels": 0,
+    "crf.workers": 1,
+    "crf.num_threads": 1,
+    "crf.every_n_validations": 1,
+    "crf.first_n": 1,
+    "trainer.num_nodes": 1,
+    "trainer.num_threads": 1,
+    "trainer.log_every_n_steps": 1,
+    "trainer.val_every_n_steps": 1,
+    "trainer.checkpoint_every_n_steps": 1,
+}
+
+
+def check(config: Plain) -> None:
+    """Check a training configuration; raises InputError."""
+    preflight(config, GIVEN_LATER)
+    check_numbers(config)
+    batch, group = config["optim"]["global_batch_size"], config["optim"]["loss_group"]
+    if batch % group:
+        divisors = [n for n in range(1, batch + 1) if batch % n == 0]
+        raise InputError(
+            f"optim.loss_group={group} does not divide optim.global_batch_size={batch}; choose one of {divisors}."
+        )
+    if config["seed"] >= 2**32:
+        raise InputError(f"seed={config['seed']}: it must be less than 2**32.")
+    if config["evaluate"] not in ("best", "last", "none"):
+        raise InputError(f"evaluate={config['evaluate']}: choose best, last or none.")
+    check_device(config["trainer"])
+    _check_monitors(config)
+
+
+def check_numbers(config: Plain) -> None:
+    """Raise InputError for a number that is too small; null, where it is allowed, is no number."""
+    for key, least in AT_LEAST.items():
+        section, _, name = key.rpartition(".")
+        value = (config.get(section, {}) if section else config).get(name)
+        if value is not None and value < least:
+            raise InputError(f"{key}={value}: it must be at least {least}.")
+
+
+def check_crop(config: Plain, network: DeepLab | MultiScale) -> None:
+    """Raise InputError for a crop whose labels cannot be subsampled exactly to the logits' positions."""
+    crop, multiple = config["data"]["crop_size"], network.size_multiple
+    if crop < 2 or (crop - 1) % multiple:
+        below = max(1, (crop - 1) // multiple) * multiple + 1
+        raise InputError(
+            f"data.crop_size={crop} is not a multiple of {multiple} plus 1, which this network's grid needs; the "
+            f"nearest are {below} or {below + multiple}."
+        )
+
+
+def check_device(trainer: Plain) -> None:
+    """Raise InputError when a GPU is asked for and there is none."""
+    if trainer["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise InputError(
+            f"trainer.accelerator={trainer['accelerator']}: this machine has no GPU that torch {torch.__version__} can "
+            "use; take trainer=cpu."
+        )
+
+
+def _check_monitors(config: Plain) -> None:
+    """Refuse a callback that watches the validation of a run without one: it would fail after the first epoch."""
+    every, steps = config["trainer"]["val_every_n_steps"], config["optim"]["max_steps"]
+    for name, callback in (config["callbacks"] or {}).items():
+        watched = str(callback.get("monitor", ""))
+        if watched.startswith("val/") and (every is None or every > steps):
+            raise InputError(
+                f"callbacks.{name} watches {watched}, but this run has no validation (trainer.val_every_n_steps="
+                f"{every}, optim.max_steps={steps}); validate more often or leave the callback out."
+            )

@@ -1,0 +1,118 @@
+"""What `deeplab COMMAND --help` prints; Hydra's own page takes seconds and lists groups that the command lacks."""
+
+from dataclasses import dataclass
+from textwrap import fill
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from deeplab.config.explain import conf_dir, group_options
+
+TRAINING = ("experiment", "model", "data", "init", "optim", "inference", "crf", "trainer", "logger", "callbacks")
+
+
+@dataclass(frozen=True)
+class Page:
+    """One command's: what it does, what it needs, examples (arguments and what they do), its groups."""
+
+    purpose: str
+    usage: str
+    examples: tuple[tuple[str, str], ...]
+    groups: tuple[str, ...]
+
+
+PAGES = {
+    "train": Page(
+        "Train a network, then score the best checkpoint before and after the CRF.\n"
+        "Everything is written below outputs/NAME/TIME (hydra.run.dir=...).",
+        "[GROUP=CHOICE ...] [KEY=VALUE ...]",
+        (
+            ("experiment=demo", "generated scenes, no download, minutes on a CPU"),
+            ("experiment=voc12_vgg16_aspp_l data.root=VOCdevkit trainer=gpu", "a row of the paper"),
+            ("data=folder data.root=my_data 'data.class_names=[background,crack]'", "pictures and masks of your own"),
+            ("experiment=demo crf=none optim.lr=3e-4", "any choice and any value can be changed"),
+            ("-m experiment=demo model/head=aspp_s,aspp_l", "one job for each value"),
+            ("experiment=demo resume=outputs/demo/TIME/checkpoints/last.ckpt", "go on from a checkpoint"),
+        ),
+        TRAINING,
+    ),
+    "evaluate": Page(
+        "Score a checkpoint of `deeplab train` on any split of any data set, before and after the CRF.\n"
+        "The checkpoint carries its configuration; data, inference and crf of the command line are laid over it.",
+        "checkpoint=FILE [GROUP=CHOICE ...] [KEY=VALUE ...]",
+        (
+            ("checkpoint=best.ckpt", "the validation split of its own data"),
+            ("checkpoint=best.ckpt split=test output=scores", "another split, into a folder of your choice"),
+            ("checkpoint=best.ckpt inference=multi_scale_flip crf.iterations=5", "other ways to predict"),
+            ("checkpoint=best.ckpt data=voc12 data.root=VOCdevkit crf=none", "other data with the same classes"),
+        ),
+        ("data", "inference", "crf", "trainer"),
+    ),
+    "predict": Page(
+        "Write label maps (palette PNGs) and overlays for a photo or a folder of photos.\n"
+        "Ends with status 1 if a picture could not be read; the others are written all the same.",
+        "checkpoint=FILE input=PHOTO_OR_FOLDER output=FOLDER [GROUP=CHOICE ...] [KEY=VALUE ...]",
+        (
+            ("checkpoint=best.ckpt input=photos output=labels", "a folder, its subfolders included"),
+            ("checkpoint=best.ckpt input=photo.jpg output=labels crf=none", "one photo, without the CRF"),
+            ("checkpoint=best.ckpt input=photos output=labels save_probabilities=true", "also NAME_probabilities.npz"),
+        ),
+        ("inference", "crf", "trainer"),
+    ),
+    "crf": Page(
+        "Refine saved class scores (npz, npy or PNG score maps of any network) with the dense CRF.",
+        "images=FOLDER probs=FOLDER output=FOLDER [GROUP=CHOICE ...] [KEY=VALUE ...]",
+        (
+            ("images=photos probs=scores output=labels", "scores/NAME.npz goes with photos/NAME.jpg"),
+            ("images=photos probs=scores output=labels crf=released crf.iterations=5", "other parameters"),
+        ),
+        ("crf",),
+    ),
+    "search-crf": Page(
+        "Find the CRF's best parameters for a network by cross-validation (section 4.1), and check them on other pictures.",
+        "checkpoint=FILE | probs=FOLDER [GROUP=CHOICE ...] [KEY=VALUE ...]",
+        (
+            ("checkpoint=best.ckpt", "100 pictures of the validation split, the paper's grid, then around the winner"),
+            ("checkpoint=best.ckpt search.split=held_out search.num_pictures=60", "another split, fewer pictures"),
+            ("probs=scores data=voc12 data.root=VOCdevkit", "scores of any network, saved in files"),
+        ),
+        ("data", "inference", "crf", "trainer"),
+    ),
+    "model": Page(
+        "Print the layers, parameters and multiply-adds of a training configuration, for one crop of data.crop_size.",
+        "[GROUP=CHOICE ...] [KEY=VALUE ...]",
+        (
+            ("experiment=voc12_resnet101_aspp_l", "the network of a row of the paper"),
+            ("model/backbone=vgg16 model/head=large_fov data=voc12", "any combination"),
+        ),
+        ("experiment", "model", "data"),
+    ),
+}
+
+
+def help_text(command: str, overrides: list[str]) -> str:
+    """The page of a command; its keys show the values that `overrides` lead to.
+
+    Raises what Hydra raises for overrides that do not fit.
+    """
+    page = PAGES[command]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose(command.replace("-", "_"), overrides=overrides)
+    parts = [
+        f"{page.purpose}\n\nusage: deeplab {command} {page.usage}",
+        "Examples\n" + "\n".join(f"  deeplab {command} {text}\n      {what}" for text, what in page.examples),
+        "Flags\n  --cfg job     print the configuration and leave\n"
+        "  -m            one job for every combination of comma-separated values\n"
+        "  --hydra-help  Hydra's own flags",
+        "Groups (GROUP=CHOICE)\n" + "\n".join(_group(*each) for each in _groups(page)),
+        f"Keys (KEY=VALUE, as in data.num_workers=0), explained in {conf_dir()}\n{OmegaConf.to_yaml(config)}",
+    ]
+    return "\n\n".join(parts).rstrip()
+
+
+def _groups(page: Page) -> list[tuple[str, list[str]]]:
+    return [(name, options) for name, options in group_options().items() if name.split("/")[0] in page.groups]
+
+
+def _group(name: str, options: list[str]) -> str:
+    return fill(", ".join(options), 110, initial_indent=f"  {name:<18}", subsequent_indent=" " * 20)

@@ -1,0 +1,139 @@
+"""Misspelt, mistyped and impossible choices: one sentence, status 2, nothing written."""
+
+import pytest
+import torch
+
+MISSPELT = [
+    (["experiment=dmeo"], ["no experiment=dmeo", "choose one of demo, voc12_resnet101_aspp_l"]),
+    (["crf=pydensecrf"], ["no crf=pydensecrf", "choose one of", "none"]),
+    (["model/head=aspp"], ["no model/head=aspp", "aspp_l, aspp_s, classifier, large_fov"]),
+    (["crff=none"], ["no key crff", "did you mean crf?"]),
+    (["backbone=vgg16"], ["no key backbone", "did you mean model/backbone?"]),
+    (["model/bakbone=vgg16"], ["did you mean model/backbone?"]),
+    (["sead=1"], ["no key sead", "did you mean seed?", "optim"]),
+    (["optim.max_step=3"], ["no key optim.max_step;", "did you mean optim.max_steps?", "loss_group"]),
+    (["+foo=3"], ["no key foo", "model"]),
+    (["data.crop_sise=33"], ["no key data.crop_sise", "did you mean data.crop_size?"]),
+    (["demo"], ["'demo' is no override", "KEY=VALUE"]),
+    (["optim.lr=0.1,0.2"], ["optim.lr=0.1,0.2", "add -m"]),
+    (["optim.lr=[0.1"], ["optim.lr=[0.1", "quotes"]),
+    (["seed=${sead}"], ["seed", "sead", "not found"]),
+]
+
+MISTYPED = [
+    ("optim.max_steps=abc", ["optim.max_steps=abc", "not a whole number"]),
+    ("optim.lr=fast", ["optim.lr=fast", "not a number"]),
+    ("trainer.compile=perhaps", ["trainer.compile=perhaps", "not true or false"]),
+    ("data.crop_size=abc", ["data.crop_size=abc", "not a whole number"]),
+    ("data=3", ["must be a string"]),
+    ("model.multi_scale=abc", ["model.multi_scale=abc", "list"]),
+]
+
+IMPOSSIBLE = [
+    ("crf.iterations=-1", ["crf", "iterations = -1", "0 or more"], ["crf=default"]),
+    ("crf.backend=fast", ["crf.backend", "'fast'", "choose one of"], []),
+    ("+model.backbone.widht=1", ["model.backbone.widht is not a parameter", "it has:", "width"], []),
+    ("+optim.optimizer.nesterow=true", ["optim.optimizer.nesterow", "torch.optim.SGD", "nesterov"], []),
+    ("model.backbone._target_=deeplab.models.resnet.Resnet", ["model.backbone._target_", "cannot be imported"], []),
+    ("+callbacks.mine._target_=nowhere.Mine", ["callbacks.mine._target_=nowhere.Mine", "No module named"], []),
+    ("model.backbone.output_stride=5", ["model.backbone", "output_stride=5", "choose one of"], []),
+    ("model.backbone.width=wide", ["model.backbone", "wrong type"], []),
+    ("optim.optimizer.momentum=much", ["optim", "wrong type"], []),
+    ("optim.loss_group=3", ["optim.loss_group=3", "[1, 2, 4]"], []),
+    ("optim.freeze=[backbone.stem9]", ["optim.freeze", "backbone.stem9", "deeplab model"], []),
+    ("data.crop_size=32", ["data.crop_size=32", "25 or 33"], []),
+    ("data.layout.height=tall", ["data.layout", "wrong type"], []),
+    ("data.label_map={3: many}", ["data", "many"], []),
+    ("inference.scales=[]", ["inference.scales=[]", "at least one"], []),
+    ("seed=-1", ["seed=-1", "at least 0"], []),
+    ("evaluate=worst", ["evaluate=worst", "best, last or none"], []),
+    ("trainer.precision=half", ["trainer", "'half'", "bf16-mixed"], []),
+    ("trainer.options.foo=1", ["trainer", "foo"], []),
+    ("callbacks=early_stopping", ["callbacks.early_stopping", "val/miou", "trainer.val_every_n_steps"], []),
+    ("init=file", ["No value for init.path", "init.path=VALUE"], []),
+    ("init.path=nowhere.pth", ["init.path", "nowhere.pth", "cannot be read"], []),
+    ("data.val_split=held_out", ["held_out", "data.hold_out"], []),
+    ("data.val_split=vall", ["split vall", "train, val, test"], []),
+]
+
+
+@pytest.mark.parametrize(("overrides", "parts"), MISSPELT, ids=lambda value: str(value[0]))
+def test_what_does_not_exist_is_named_and_what_is_near_it(run, overrides, parts):
+    result = run("train", *overrides)
+    result.refused(*parts)
+    assert result.written() == set()
+
+
+@pytest.mark.parametrize(("override", "parts"), MISTYPED, ids=lambda value: str(value))
+def test_values_of_another_type_are_refused(run, override, parts):
+    result = run("train", override)
+    result.refused(*parts)
+    assert result.written() == set()
+
+
+@pytest.mark.parametrize(("override", "parts", "more"), IMPOSSIBLE, ids=lambda value: str(value))
+def test_values_that_cannot_work_are_refused_before_any_work(run, scenes, override, parts, more):
+    result = run("train", *scenes, *more, override)
+    result.refused(*parts)
+    assert result.written() <= {"run/metrics.csv"}
+    assert not list(result.folder.rglob("checkpoints"))
+
+
+def test_a_gpu_where_there_is_none(run, scenes, checkpoint, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for command, *arguments in (
+        ("train", *scenes),
+        ("evaluate", f"checkpoint={checkpoint}"),
+        ("predict", f"checkpoint={checkpoint}", "input=.", "output=out"),
+    ):
+        result = run(command, *arguments, "trainer=gpu")
+        result.refused("trainer.accelerator=gpu", "no GPU", "trainer=cpu")
+        assert result.written() == set()
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "model"])
+def test_every_command_explains_a_misspelt_key(run, command):
+    result = run(command, "trainr.devices=1")
+    assert result.refused("no key trainr", "did you mean trainer?").startswith(f"deeplab {command}: ")
+
+
+def test_values_that_are_missing_are_named(run):
+    run("evaluate").refused("No value for checkpoint", "checkpoint=VALUE")
+    run("predict", "checkpoint=x").refused("No value for input, output")
+    run("train", "data=voc12").refused("No value for data.root", "data.root=VALUE")
+
+
+def test_a_section_of_the_wrong_command_is_refused(run):
+    run("predict", "data.root=x").refused("no key data", "Known: checkpoint, crf")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["crf=pydensecrf,none"], ["no crf=pydensecrf"]),
+        (["optim.max_step=1,2"], ["did you mean optim.max_steps?"]),
+        (["seed=1,-1"], ["seed=-1"]),
+    ],
+    ids=str,
+)
+def test_a_sweep_is_refused_in_one_sentence_too(run, scenes, overrides, parts):
+    result = run("train", "-m", *scenes, "evaluate=none", *overrides)
+    result.refused(*parts)
+
+
+def test_a_broken_file_in_conf_is_named_with_its_line(run, tmp_path):
+    (tmp_path / "mine" / "data").mkdir(parents=True)
+    (tmp_path / "mine" / "data" / "broken.yaml").write_text("name: broken\nroot: [1, 2\nlayout: x\n")
+    run("train", "--config-dir=mine", "data=broken").refused("broken.yaml", "line 3")
+
+
+def test_a_folder_of_files_of_ones_own_is_searched(run, tmp_path):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "own.yaml").write_text("# @package _global_\nname: my_own\n")
+    assert "name: my_own" in run("train", "--config-dir=mine", "experiment=own", "--cfg", "job").worked().out
+
+
+def test_labels_can_be_mapped_on_the_command_line(run, scenes):
+    rule = ["data.class_names=[ground,thing]", "data.label_map={2: 1, 3: 1, 4: 1, 5: 1, 6: 1, 7: 1}"]
+    result = run("train", *scenes, *rule, "evaluate=none", "hydra.run.dir=run").worked()
+    assert "run/checkpoints/last.ckpt" in result.written()
