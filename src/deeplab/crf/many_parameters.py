@@ -37,7 +37,7 @@ class ManyParameters:
 
     def __call__(self, params: CRFParams) -> FloatArray:
         """Return the marginals (K, H, W), float32."""
-        approximate = params.prune_below > 0 or params.separable_spatial or params.half_resolution
+        approximate = params.prune_below > 0 or params.half_resolution
         if self._backend != "native" or approximate:
             marginals: FloatArray = DenseCRF(params, self._backend, self._num_threads)(self._probs, self._image)
             return marginals
