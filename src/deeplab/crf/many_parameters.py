@@ -54,7 +54,7 @@ class ManyParameters:
                 self._lattices[type(kernel)] = known
                 self.num_built += 1
             terms.append((known[1], kernel.weight))
-        refined: FloatArray = native.refine(problem, terms, self._num_threads)[0]
+        refined: FloatArray = native.refine(problem, terms, self._num_threads).marginals
         return refined
 
 
