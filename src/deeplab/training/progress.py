@@ -17,7 +17,8 @@ def is_logged(trainer: pl.Trainer) -> bool:
     Lightning's `log` costs a good half millisecond a value, which in the other steps would be for nothing.
     """
     step = trainer.global_step
-    return step % trainer.log_every_n_steps == 0 or step == trainer.max_steps
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    return step % every == 0 or step == trainer.max_steps
 
 
 def progress_display(every_n_steps: int) -> pl.Callback:
