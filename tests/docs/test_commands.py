@@ -4,7 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,10 +23,14 @@ from PIL import Image
 
 from deeplab.cli import COMMANDS
 from deeplab.config import schema
-from deeplab.config.build import build_crf_params, build_inference, build_network, check, check_crop, freeze
+from deeplab.config.build import build_crf_params, build_inference, build_network, freeze
+from deeplab.config.check import GIVEN_LATER, check, check_crop, check_numbers
+from deeplab.config.explain import added_keys, conf_dir
 from deeplab.config.from_checkpoint import overlay
-from deeplab.config.launch import conf_dir, quote_paths
+from deeplab.config.launch import quote_paths
 from deeplab.config.preflight import preflight, to_plain
+from deeplab.crf_search.cells import grid
+from deeplab.search_inputs import overlay_crf
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -82,6 +86,9 @@ def hydra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, text in users_files().items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
+    found = tmp_path / "outputs/search_crf/TIME/crf/best.yaml"  # as deeplab search-crf leaves it
+    found.parent.mkdir(parents=True)
+    found.write_text("defaults: [default, _self_]\nbilateral_xy_std: 30\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -93,15 +100,19 @@ def parsed(words: list[str]) -> Command:
     """Tell flags from overrides; a flag that is not known here is refused."""
     flags: dict[str, str] = {}
     overrides: list[str] = []
+    ended = False
     rest = iter(words)
     for word in rest:
         name, _, value = word.partition("=")
+        if name.startswith("-"):
+            ended = bool(overrides)
         if name in ("--config-dir", "--cfg"):
             flags[name] = value or next(rest)
         elif name in ("-m", "--multirun", "--help"):
             flags[name] = ""
         else:
             assert not word.startswith("-"), f"unknown flag {word}"
+            assert not ended, f"{word}: a flag stands between overrides, which argparse does not take"
             overrides.append(word)
     overrides = quote_paths(["-m", *overrides])[1:] if "-m" in flags else quote_paths(overrides)
     return Command(overrides, flags)
@@ -124,7 +135,9 @@ def composed(name: str, overrides: list[str], flags: dict[str, str]) -> DictConf
         folder = Path(flags["--config-dir"]).resolve()
         assert folder.is_dir(), f"--config-dir {flags['--config-dir']}: no document says what is in it"
         overrides = [*overrides, f"hydra.searchpath=[file://{folder}]"]
-    return compose(name, overrides=overrides)
+    config = compose(name.replace("-", "_"), overrides=overrides)
+    assert list(added_keys(config)) == []
+    return config
 
 
 def plain_training(overrides: list[str], flags: dict[str, str] | None = None) -> dict[str, Any]:
@@ -148,7 +161,7 @@ def train(overrides: list[str], flags: dict[str, str]) -> None:
 def model(overrides: list[str], flags: dict[str, str]) -> None:
     config = composed("model", overrides, flags)
     section = to_plain(config.model)
-    preflight({"model": section}, {"model.head": {"in_channels", "num_classes"}})
+    preflight({"model": section}, GIVEN_LATER)
     with torch.device("meta"):
         build_network(section, len(config.data.class_names))
 
@@ -164,25 +177,54 @@ def carried_by_checkpoint(experiment: str) -> dict[str, Any]:
     return plain_training([f"experiment={experiment}", *missing])
 
 
-def on_checkpoint(command: str) -> Callable[[list[str], dict[str, str]], None]:
-    """For evaluate and predict: the checkpoint is one of the experiment in whose folder it lies."""
-
-    def run(overrides: list[str], flags: dict[str, str]) -> None:
-        config = composed(command, overrides, flags)
-        own = to_plain(config)
-        folder = re.match(r"outputs/(\w+)/TIME/checkpoints/(best|last)\.ckpt$", own["checkpoint"])
-        assert folder, f"checkpoint={own['checkpoint']}: write outputs/EXPERIMENT/TIME/checkpoints/best.ckpt"
-        carried = carried_by_checkpoint(folder[1])
-        plain = overlay(carried, config)
-        assert set(plain["data"]) <= {*carried["data"], "root"}
-        preflight(plain["data"])
-        build_inference(plain["inference"])
-        build_crf_params(plain["crf"])
-
-    return run
+def over_checkpoint(config: DictConfig) -> None:
+    """The checkpoint is one of the experiment in whose folder it lies."""
+    folder = re.match(r"outputs/(\w+)/TIME/checkpoints/(best|last)\.ckpt$", config.checkpoint)
+    assert folder, f"checkpoint={config.checkpoint}: write outputs/EXPERIMENT/TIME/checkpoints/best.ckpt"
+    plain = overlay(carried_by_checkpoint(folder[1]), config)
+    check_numbers(plain)
+    preflight(plain["data"])
+    build_inference(plain["inference"])
+    build_crf_params(plain["crf"])
 
 
-CHECKS = {"train": train, "model": model, "evaluate": on_checkpoint("evaluate"), "predict": on_checkpoint("predict")}
+def evaluate(overrides: list[str], flags: dict[str, str]) -> None:
+    config = composed("evaluate", overrides, flags)
+    to_plain(config)
+    over_checkpoint(config)
+
+
+def predict(overrides: list[str], flags: dict[str, str]) -> None:
+    config = composed("predict", overrides, flags)
+    to_plain(config)
+    over_checkpoint(config)
+
+
+def refine_scores(overrides: list[str], flags: dict[str, str]) -> None:
+    build_crf_params(to_plain(composed("crf", overrides, flags))["crf"])
+
+
+def search_crf(overrides: list[str], flags: dict[str, str]) -> None:
+    config = composed("search-crf", overrides, flags)
+    own = to_plain(config)
+    grid(own["search"]["coarse"])
+    assert (own["checkpoint"] is None) != (own["probs"] is None)
+    if own["checkpoint"] is not None:
+        over_checkpoint(config)
+        return
+    build_crf_params(overlay_crf(config))
+    assert ("layout" in own["data"]) != (own["images"] is not None and own["labels"] is not None)
+    preflight(own["data"])
+
+
+CHECKS = {
+    "train": train,
+    "model": model,
+    "evaluate": evaluate,
+    "predict": predict,
+    "crf": refine_scores,
+    "search-crf": search_crf,
+}
 
 
 def check_line(line: str) -> None:
@@ -223,6 +265,7 @@ def test_every_command_has_an_example() -> None:
         "deeplab train data=folder",
         "deeplab train optim.lr=1,2",
         "deeplab train --multi experiment=demo",
+        "deeplab train seed=1 --config-dir my_conf experiment=demo",
         "deeplab train --config-dir nowhere experiment=demo",
         "deeplab train --cfg job experiment=dmeo",
         "deeplab train -m experiment=demo model/head=aspp_s,aspp_xl",
@@ -235,6 +278,13 @@ def test_every_command_has_an_example() -> None:
         "deeplab evaluate checkpoint=outputs/demo/TIME/checkpoints/best.ckpt crf.sigma=3",
         "deeplab predict checkpoint=outputs/demo/TIME/checkpoints/best.ckpt input=photos",
         "deeplab predict checkpoint=outputs/demo/TIME/checkpoints/best.ckpt input=photos output=x inference.scale=1",
+        "deeplab crf images=photos probs=scores",
+        "deeplab crf images=photos probs=scores output=x crf.sigma=3",
+        "deeplab search-crf",
+        "deeplab search-crf probs=scores",
+        "deeplab search-crf probs=scores images=photos",
+        "deeplab search-crf probs=scores images=photos labels=masks search.coarse.sigma=[1]",
+        "deeplab search-crf checkpoint=outputs/demo/TIME/checkpoints/best.ckpt search.num_picture=3",
     ],
 )
 def test_a_command_that_names_what_is_not_there_is_found(line: str) -> None:
@@ -259,7 +309,7 @@ def readers_files(tmp_path: Path) -> None:
         "photo_probabilities.npz", probabilities=rng.dirichlet(np.ones(3), (24, 32)).transpose(2, 0, 1).astype("f2")
     )
     for folder in ("colour_masks", "my_data/masks", "outputs/demo/TIME"):
-        Path(folder).mkdir(parents=True)
+        Path(folder).mkdir(parents=True, exist_ok=True)
     colours = np.array([[[0, 0, 0], [255, 0, 0], [0, 255, 0]]], dtype=np.uint8)
     Image.fromarray(colours).save("colour_masks/a.png")
     matrices = np.array([[[6, 2], [0, 4]], [[8, 0], [0, 0]], [[0, 0], [3, 1]]], dtype=np.int32)
