@@ -1,6 +1,7 @@
 """From the configuration of `deeplab search-crf` to its parts: pictures with scores, and what is not searched."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +20,18 @@ from deeplab.config.preflight import preflight, to_plain
 from deeplab.config.schema import CRFConfig
 from deeplab.crf.params import CRFParams
 from deeplab.crf_search.sources import NetworkScores, SavedScores, Source
-from deeplab.data.folder import ImageMaskFolder
 from deeplab.data.labels import LabelRule
 from deeplab.data.module import SegmentationData
-from deeplab.data.samples import PictureSet
+from deeplab.data.reading import PICTURE_SUFFIXES
+from deeplab.data.samples import FilePictures, PictureSet
 from deeplab.errors import InputError
 from deeplab.inference.score_files import KINDS, read_scores, score_file
 from deeplab.reporting.run_files import read_json, write_json
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
 
 Plain = dict[str, Any]
 INPUTS = "inputs.json"
@@ -101,6 +104,7 @@ def _from_scores(config: "DictConfig", own: Plain) -> Inputs:
     folder = Path(own["probs"]).expanduser()
     if not folder.is_dir():
         raise InputError(f"probs={folder}: there is no such folder.")
+    crf = overlay_crf(config)
     if own["images"] is None and own["labels"] is None:
         pictures, rule = _from_data(own)
     else:
@@ -114,7 +118,7 @@ def _from_scores(config: "DictConfig", own: Plain) -> Inputs:
         "labels": own["labels"],
         "align_corners": own["align_corners"],
     }
-    return _inputs(source, rule, overlay_crf(config), own, identity)
+    return _inputs(source, rule, crf, own, identity)
 
 
 def overlay_crf(config: "DictConfig") -> Plain:
@@ -166,13 +170,30 @@ def _from_folders(own: Plain, probs: Path) -> tuple[PictureSet, LabelRule]:
             raise InputError(f"{key}={own[key]}: there is no such folder; images and labels go together.")
     if own["search"]["split"] is not None:
         raise InputError("search.split: folders given as images and labels have no splits; leave it out.")
-    images, labels = (str(Path(own[key]).expanduser().resolve()) for key in ("images", "labels"))
-    pictures = ImageMaskFolder(Path("/"), images, labels).split("all")
+    images, labels = (Path(own[key]).expanduser() for key in ("images", "labels"))
+    pictures = _pairs(images, labels)
     first = next((path for name in pictures.ids if (path := score_file(probs, name))), None)
     if first is None:
         raise InputError(f"probs={probs}: no scores of any picture in {images}, such as {pictures.ids[0]}.npz.")
     num_classes = len(read_scores(first, own["kind"]).values)
     return pictures, _rule({"class_names": range(num_classes), **(own["data"] or {})}, pictures)
+
+
+def _pairs(images: Path, labels: Path) -> FilePictures:
+    """The photos that have a mask; raises InputError if there is none."""
+    found: dict[str, Path] = {}
+    for path in sorted(images.rglob("*")):
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and path.is_file():
+            found[path.relative_to(images).with_suffix("").as_posix()] = path
+    paired = {name: path for name, path in found.items() if (labels / f"{name}.png").is_file()}
+    if not paired:
+        raise InputError(
+            f"labels={labels}: no mask of any of the {len(found)} pictures in images={images}; the mask of a/b.jpg is "
+            "a/b.png."
+        )
+    if len(paired) < len(found):
+        log.info("%d of the %d pictures have masks in %s.", len(paired), len(found), labels)
+    return FilePictures(list(paired), list(paired.values()), [labels / f"{name}.png" for name in paired])
 
 
 def _rule(data: Plain, pictures: PictureSet) -> LabelRule:

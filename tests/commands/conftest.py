@@ -5,26 +5,18 @@ import logging
 import os
 import sys
 import traceback
-<<<<<<< HEAD
-from collections.abc import Callable
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
-=======
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
->>>>>>> commands
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-<<<<<<< HEAD
-=======
 import numpy as np
 import pytest
 import torch
->>>>>>> commands
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
 from PIL import Image

@@ -8,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from deeplab.errors import InputError
 from deeplab.training.checkpoints import WholeFiles, checkpoint_callbacks
 from deeplab.training.module import CHECKPOINT_KEY
 from deeplab.training.seeding import RankSeed
@@ -151,7 +152,7 @@ def test_no_half_checkpoint_takes_the_place_of_a_whole_one(tmp_path: Path, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InputError, match="No space"):
         WholeFiles().save_checkpoint({"step": 2}, path)
     assert torch.load(path, weights_only=True) == {"step": 1}
     assert [each.name for each in path.parent.iterdir()] == ["last.ckpt"]

@@ -30,8 +30,13 @@ from deeplab.training.run_metrics import RunMetrics
 log = logging.getLogger(__name__)
 
 Plain = dict[str, Any]
-# Lightning's: one about its own code, two about what is meant so (short epochs, a resumed run in a folder of its own).
-WARNINGS_WITHOUT_USE = (".*treespec, LeafSpec", "The number of training batches", "The dirpath has changed")
+# Lightning's: about its own code, short epochs, and resumed runs, which have a folder and an evaluation of their own.
+WARNINGS_WITHOUT_USE = (
+    ".*treespec, LeafSpec",
+    "The number of training batches",
+    "The dirpath has changed",
+    "Be aware that when using `ckpt_path`",
+)
 
 
 def make(node: Plain, where: str) -> Any:

@@ -124,7 +124,6 @@ class CRFConfig:
     compatibility: list[list[float]] | None = None
     tolerance: float = 0.0
     prune_below: float = 0.0
-    separable_spatial: bool = False
     half_resolution: bool = False
     max_pixels: int = 16_000_000
     workers: int | None = None

@@ -37,7 +37,7 @@ class ManyParameters:
 
     def __call__(self, params: CRFParams) -> FloatArray:
         """Return the marginals (K, H, W), float32."""
-        approximate = params.prune_below > 0 or params.separable_spatial or params.half_resolution
+        approximate = params.prune_below > 0 or params.half_resolution
         if self._backend != "native" or approximate:
             marginals: FloatArray = DenseCRF(params, self._backend, self._num_threads)(self._probs, self._image)
             return marginals
@@ -54,7 +54,7 @@ class ManyParameters:
                 self._lattices[type(kernel)] = known
                 self.num_built += 1
             terms.append((known[1], kernel.weight))
-        refined: FloatArray = native.refine(problem, terms, self._num_threads)[0]
+        refined: FloatArray = native.refine(problem, terms, self._num_threads).marginals
         return refined
 
 

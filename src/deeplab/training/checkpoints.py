@@ -10,15 +10,32 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
+from deeplab.errors import InputError
+
 
 class WholeFiles(TorchCheckpointIO):
     """Writes beside the checkpoint's place, to the disk, and then renames.
 
     Lightning writes into the system's temporary folder, which may be another disk or memory, and moves it from there.
+
+    Raises InputError where the place cannot be written or the disk is full.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         place = Path(path)
+        try:
+            self._write(checkpoint, place)
+        except (OSError, RuntimeError) as error:
+            # A full disk ends torch.save with an error of its own, raised while it handles the system's.
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
+            raise InputError(
+                f"{place}: the checkpoint cannot be written ({cause.strerror}); free the disk, or choose another "
+                "place by hydra.run.dir."
+            ) from error
+
+    def _write(self, checkpoint: dict[str, Any], place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f".{place.name}.part")
         try:

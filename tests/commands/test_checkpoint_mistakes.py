@@ -1,0 +1,201 @@
+"""Checkpoints that cannot be used: refused in one sentence by every command, and no code of theirs is run."""
+
+import copy
+import os
+import shutil
+
+import pytest
+import torch
+
+EVALUATE, PREDICT, RESUME = "evaluate", "predict", "resume"
+
+
+def with_config(content, section, value):
+    changed = copy.deepcopy(content)
+    sections, last = section.split(".")[:-1], section.split(".")[-1]
+    node = changed["deeplab"]["config"]
+    for name in sections:
+        node = node[name]
+    node[last] = value
+    return changed
+
+
+class Touch:
+    """Pickled code: unpickling it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mknod, (str(self.path),)
+
+
+def missing(path, content):
+    return ["cannot be read (No such file or directory)", "give the path"]
+
+
+def folder(path, content):
+    path.mkdir()
+    return ["cannot be read (Is a directory)"]
+
+
+def truncated(path, content):
+    torch.save(content, path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return ["truncated or damaged"]
+
+
+def empty(path, content):
+    path.write_bytes(b"")
+    return ["truncated or damaged"]
+
+
+def a_text(path, content):
+    path.write_text("miou: 0.7\n")
+    return ["not a weight file"]
+
+
+def weights_alone(path, content):
+    torch.save(content["state_dict"], path)
+    return ["carries no configuration", "init.path"]
+
+
+def a_list(path, content):
+    torch.save([1, 2], path)
+    return ["carries no configuration"]
+
+
+def another_programs(path, content):
+    torch.save({"deeplab": {"config": 3}, "state_dict": {}}, path)
+    return ["carries no configuration"]
+
+
+def pickled_code(path, content):
+    torch.save({**content, "extra": Touch(path.with_suffix(".ran"))}, path)
+    return ["refused", "pickled code"]
+
+
+def code_as_network(path, content):
+    call = {"_target_": "os.mknod", "path": str(path.with_suffix(".ran"))}
+    torch.save(with_config(content, "model.backbone", call), path)
+    return ["refused", "model.backbone._target_=os.mknod"]
+
+
+def code_within_network(path, content):
+    call = {"_target_": "pathlib.Path.touch", "self": str(path.with_suffix(".ran"))}
+    torch.save(with_config(content, "model.backbone.width", call), path)
+    return ["refused", "model.backbone.width._target_=pathlib.Path.touch"]
+
+
+def code_as_layout(path, content):
+    call = {"_target_": "subprocess.Popen", "args": ["touch", str(path.with_suffix(".ran"))]}
+    torch.save(with_config(content, "data.layout", call), path)
+    return ["refused", "data.layout._target_=subprocess.Popen"]
+
+
+def code_as_schedule(path, content):
+    call = {"_target_": "os.mknod", "path": str(path.with_suffix(".ran"))}
+    torch.save(with_config(content, "optim.schedule", call), path)
+    return ["refused", "optim.schedule._target_=os.mknod"]
+
+
+def another_shape(path, content):
+    changed = copy.deepcopy(content)
+    key = next(key for key in changed["state_dict"] if key.endswith("head.fc.weight") or "head" in key)
+    changed["state_dict"][key] = torch.zeros(5, 5)
+    torch.save(changed, path)
+    return ["1 tensors differ", key.removeprefix("network.")]
+
+
+def a_tensor_less(path, content):
+    changed = copy.deepcopy(content)
+    key = next(key for key in changed["state_dict"] if key.startswith("network.backbone"))
+    del changed["state_dict"][key]
+    torch.save(changed, path)
+    return ["1 tensors differ", key.removeprefix("network.")]
+
+
+def a_tensor_more(path, content):
+    changed = copy.deepcopy(content)
+    changed["state_dict"]["network.head.extra"] = torch.zeros(1)
+    torch.save(changed, path)
+    return ["1 tensors differ", "head.extra"]
+
+
+FILES = [missing, folder, truncated, empty, a_text, weights_alone, a_list, another_programs, pickled_code]
+TAMPERED = [code_as_network, code_within_network, code_as_layout, code_as_schedule]
+TAMPERED += [another_shape, a_tensor_less, a_tensor_more]
+
+
+@pytest.fixture(scope="module")
+def content(checkpoint):
+    return torch.load(checkpoint, weights_only=True)
+
+
+@pytest.fixture
+def use(run, trained, own_data, tmp_path):
+    """use(command, path): evaluate, predict with, or resume from a checkpoint."""
+
+    def call(command, path):
+        if command == EVALUATE:
+            return run("evaluate", f"checkpoint={path}", "output=out")
+        if command == PREDICT:
+            shutil.copytree(trained.data / "images" / "val", tmp_path / "photos")
+            return run("predict", f"checkpoint={path}", "input=photos", "output=out")
+        return run("train", "optim=adamw_poly", *own_data, f"resume={path}", "optim.max_steps=25", "hydra.run.dir=run")
+
+    return call
+
+
+@pytest.mark.parametrize("mistake", FILES + TAMPERED, ids=lambda mistake: mistake.__name__)
+def test_evaluate_refuses(use, content, tmp_path, mistake):
+    path = tmp_path / "bad.ckpt"
+    parts = mistake(path, content)
+    result = use(EVALUATE, path)
+    result.refused(str(path), *parts)
+    assert not path.with_suffix(".ran").exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("mistake", [missing, pickled_code, code_as_network, another_shape], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("command", [PREDICT, RESUME])
+def test_predict_and_resume_refuse(use, content, tmp_path, command, mistake):
+    path = tmp_path / "bad.ckpt"
+    parts = mistake(path, content)
+    result = use(command, path)
+    result.refused(str(path), *parts)
+    assert not path.with_suffix(".ran").exists()
+    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
+
+
+def test_resume_refuses_a_checkpoint_without_the_optimizers_state(use, content, tmp_path):
+    stripped = {key: value for key, value in content.items() if key in ("state_dict", "deeplab", "epoch")}
+    torch.save(stripped, tmp_path / "stripped.ckpt")
+    use(RESUME, tmp_path / "stripped.ckpt").refused("stripped.ckpt", "no state of training", "init.path")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["model/head=large_fov"], ["another network", "head."]),
+        (["optim=sgd_poly"], ["optim.optimizer._target_=torch.optim.AdamW", "torch.optim.SGD"]),
+        (["optim.freeze=[head]"], ["optim.freeze=[]", "['head']"]),
+        (["optim.global_batch_size=2", "optim.loss_group=2"], ["batches of 4", "batches of 2"]),
+    ],
+    ids=str,
+)
+def test_resume_refuses_another_training(run, checkpoint, own_data, overrides, parts):
+    same = ["optim=adamw_poly", *own_data, "optim.max_steps=25"]
+    run("train", *same, f"resume={checkpoint}", *overrides).refused(*parts)
+
+
+def test_resume_goes_on(use, checkpoint, tmp_path):
+    use(RESUME, checkpoint).worked()
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 25
+
+
+def test_a_file_of_initial_weights_that_does_not_fit(run, own_data, tmp_path):
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "weights.pth")
+    run("train", *own_data, f"init.path={tmp_path}/weights.pth").refused("init.path", "weights.pth")
