@@ -43,7 +43,8 @@ class ManyParameters:
             return marginals
         problem = make_problem(self._probs, self._image, params, params.kernels())
         check_scores(problem.scores, params.unary)
-        return approximate(problem, self._run).marginals
+        refined: FloatArray = approximate(problem, self._run).marginals
+        return refined
 
     def _run(self, problem: Problem) -> Refinement:
         native: Any = importlib.import_module("deeplab.crf.native")
