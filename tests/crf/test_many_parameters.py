@@ -12,9 +12,9 @@ SETTINGS = [
     CRFParams(iterations=5, bilateral_xy_std=20, bilateral_rgb_std=9, gaussian_xy_std=3, gaussian_weight=1),
     CRFParams(iterations=3, bilateral_xy_std=20, bilateral_rgb_std=9, gaussian_xy_std=3, normalization="after"),
     CRFParams(iterations=3, bilateral_xy_std=20, bilateral_rgb_std=9, gaussian_weight=0),
-    CRFParams(iterations=3, bilateral_xy_std=20, bilateral_rgb_std=9, prune_below=0.2),
+    CRFParams(iterations=3, bilateral_xy_std=20, bilateral_rgb_std=9, prune_below=0.95),
     CRFParams(iterations=3, bilateral_xy_std=20, bilateral_rgb_std=9, half_resolution=True),
-    CRFParams(iterations=3, bilateral_xy_std=20, bilateral_rgb_std=9, half_resolution=True, prune_below=0.2),
+    CRFParams(iterations=3, bilateral_xy_std=20, bilateral_rgb_std=9, half_resolution=True, prune_below=0.95),
 ]
 
 

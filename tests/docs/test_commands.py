@@ -4,7 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,10 +23,14 @@ from PIL import Image
 
 from deeplab.cli import COMMANDS
 from deeplab.config import schema
-from deeplab.config.build import build_crf_params, build_inference, build_network, check, check_crop, freeze
+from deeplab.config.build import build_crf_params, build_inference, build_network, freeze
+from deeplab.config.check import GIVEN_LATER, check, check_crop, check_numbers
+from deeplab.config.explain import added_keys, conf_dir
 from deeplab.config.from_checkpoint import overlay
-from deeplab.config.launch import conf_dir, quote_paths
+from deeplab.config.launch import quote_paths
 from deeplab.config.preflight import preflight, to_plain
+from deeplab.crf_search.cells import grid
+from deeplab.search_inputs import overlay_crf
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -124,7 +128,9 @@ def composed(name: str, overrides: list[str], flags: dict[str, str]) -> DictConf
         folder = Path(flags["--config-dir"]).resolve()
         assert folder.is_dir(), f"--config-dir {flags['--config-dir']}: no document says what is in it"
         overrides = [*overrides, f"hydra.searchpath=[file://{folder}]"]
-    return compose(name, overrides=overrides)
+    config = compose(name.replace("-", "_"), overrides=overrides)
+    assert list(added_keys(config)) == []
+    return config
 
 
 def plain_training(overrides: list[str], flags: dict[str, str] | None = None) -> dict[str, Any]:
@@ -148,7 +154,7 @@ def train(overrides: list[str], flags: dict[str, str]) -> None:
 def model(overrides: list[str], flags: dict[str, str]) -> None:
     config = composed("model", overrides, flags)
     section = to_plain(config.model)
-    preflight({"model": section}, {"model.head": {"in_channels", "num_classes"}})
+    preflight({"model": section}, GIVEN_LATER)
     with torch.device("meta"):
         build_network(section, len(config.data.class_names))
 
@@ -164,25 +170,54 @@ def carried_by_checkpoint(experiment: str) -> dict[str, Any]:
     return plain_training([f"experiment={experiment}", *missing])
 
 
-def on_checkpoint(command: str) -> Callable[[list[str], dict[str, str]], None]:
-    """For evaluate and predict: the checkpoint is one of the experiment in whose folder it lies."""
-
-    def run(overrides: list[str], flags: dict[str, str]) -> None:
-        config = composed(command, overrides, flags)
-        own = to_plain(config)
-        folder = re.match(r"outputs/(\w+)/TIME/checkpoints/(best|last)\.ckpt$", own["checkpoint"])
-        assert folder, f"checkpoint={own['checkpoint']}: write outputs/EXPERIMENT/TIME/checkpoints/best.ckpt"
-        carried = carried_by_checkpoint(folder[1])
-        plain = overlay(carried, config)
-        assert set(plain["data"]) <= {*carried["data"], "root"}
-        preflight(plain["data"])
-        build_inference(plain["inference"])
-        build_crf_params(plain["crf"])
-
-    return run
+def over_checkpoint(config: DictConfig) -> None:
+    """The checkpoint is one of the experiment in whose folder it lies."""
+    folder = re.match(r"outputs/(\w+)/TIME/checkpoints/(best|last)\.ckpt$", config.checkpoint)
+    assert folder, f"checkpoint={config.checkpoint}: write outputs/EXPERIMENT/TIME/checkpoints/best.ckpt"
+    plain = overlay(carried_by_checkpoint(folder[1]), config)
+    check_numbers(plain)
+    preflight(plain["data"])
+    build_inference(plain["inference"])
+    build_crf_params(plain["crf"])
 
 
-CHECKS = {"train": train, "model": model, "evaluate": on_checkpoint("evaluate"), "predict": on_checkpoint("predict")}
+def evaluate(overrides: list[str], flags: dict[str, str]) -> None:
+    config = composed("evaluate", overrides, flags)
+    to_plain(config)
+    over_checkpoint(config)
+
+
+def predict(overrides: list[str], flags: dict[str, str]) -> None:
+    config = composed("predict", overrides, flags)
+    to_plain(config)
+    over_checkpoint(config)
+
+
+def refine_scores(overrides: list[str], flags: dict[str, str]) -> None:
+    build_crf_params(to_plain(composed("crf", overrides, flags))["crf"])
+
+
+def search_crf(overrides: list[str], flags: dict[str, str]) -> None:
+    config = composed("search-crf", overrides, flags)
+    own = to_plain(config)
+    grid(own["search"]["coarse"])
+    assert (own["checkpoint"] is None) != (own["probs"] is None)
+    if own["checkpoint"] is not None:
+        over_checkpoint(config)
+        return
+    build_crf_params(overlay_crf(config))
+    assert ("layout" in own["data"]) != (own["images"] is not None and own["labels"] is not None)
+    preflight(own["data"])
+
+
+CHECKS = {
+    "train": train,
+    "model": model,
+    "evaluate": evaluate,
+    "predict": predict,
+    "crf": refine_scores,
+    "search-crf": search_crf,
+}
 
 
 def check_line(line: str) -> None:
@@ -235,6 +270,13 @@ def test_every_command_has_an_example() -> None:
         "deeplab evaluate checkpoint=outputs/demo/TIME/checkpoints/best.ckpt crf.sigma=3",
         "deeplab predict checkpoint=outputs/demo/TIME/checkpoints/best.ckpt input=photos",
         "deeplab predict checkpoint=outputs/demo/TIME/checkpoints/best.ckpt input=photos output=x inference.scale=1",
+        "deeplab crf images=photos probs=scores",
+        "deeplab crf images=photos probs=scores output=x crf.sigma=3",
+        "deeplab search-crf",
+        "deeplab search-crf probs=scores",
+        "deeplab search-crf probs=scores images=photos",
+        "deeplab search-crf probs=scores images=photos labels=masks search.coarse.sigma=[1]",
+        "deeplab search-crf checkpoint=outputs/demo/TIME/checkpoints/best.ckpt search.num_picture=3",
     ],
 )
 def test_a_command_that_names_what_is_not_there_is_found(line: str) -> None:

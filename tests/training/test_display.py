@@ -98,6 +98,13 @@ def test_throughput_counts_steps_but_neither_warm_up_nor_validation(monkeypatch:
         step(wait, work)
         assert bool(logged) == (run.global_step == 3)
     assert logged["train/data_wait"] == pytest.approx(3 / 10)
+    logged.clear()
+    run.global_step = 4
+    step(2, 2)
+    counter.on_validation_start(run, module)
+    run.global_step = 6
+    step(0, 7)  # not measured itself, but the fourth was
+    assert logged["train/data_wait"] == pytest.approx(2 / 4)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here to compare with")

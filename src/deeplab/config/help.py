@@ -69,7 +69,8 @@ PAGES = {
         ("crf",),
     ),
     "search-crf": Page(
-        "Find the CRF's best parameters for a network by cross-validation (section 4.1), and check them on other pictures.",
+        "Find the CRF's best parameters for a network by cross-validation (section 4.1).\n"
+        "The winner is checked on pictures that the search did not see.",
         "checkpoint=FILE | probs=FOLDER [GROUP=CHOICE ...] [KEY=VALUE ...]",
         (
             ("checkpoint=best.ckpt", "100 pictures of the validation split, the paper's grid, then around the winner"),

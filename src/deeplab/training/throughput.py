@@ -51,17 +51,17 @@ class Throughput(pl.Callback):
             self.recent = 0.9 * self.recent + 0.1 * whole if self.recent else whole
             self._waited += self._start - self._end
             self._passed += whole
-            if is_logged(trainer):
-                pl_module.log("train/images_per_second", self.global_batch_size / self.recent)
-                pl_module.log("img/s", self.global_batch_size / self.recent, prog_bar=True, logger=False)
-                pl_module.log("train/data_wait", self._waited / self._passed)
-                self._waited = self._passed = 0.0
             if self.warm_up > 0:
                 self.warm_up -= 1
             else:
                 self.steps += 1
                 self.seconds += whole
         self._end = now
+        if self._passed and is_logged(trainer):
+            pl_module.log("train/images_per_second", self.global_batch_size / self.recent)
+            pl_module.log("img/s", self.global_batch_size / self.recent, prog_bar=True, logger=False)
+            pl_module.log("train/data_wait", self._waited / self._passed)
+            self._waited = self._passed = 0.0
 
 
 def peak_memory(device: torch.device) -> int:
