@@ -217,7 +217,7 @@ def _big(options: argparse.Namespace) -> Picture:
 
 
 def _made(K: int, H: int, W: int, seed: int) -> Picture:
-    """Smooth regions with texture, 1.3 vertices a pixel, and coarse scores that follow them; photographs had 0.4 to 2.2."""
+    """Smooth regions with texture, 1.3 vertices a pixel (photographs: 0.4 to 2.2), and coarse scores that follow."""
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.normal(0, 1, (1, K, H // 40 + 2, W // 40 + 2)).astype(np.float32))
     scores = 6 * torch.nn.functional.interpolate(coarse, (H, W), mode="bicubic", align_corners=True)[0].numpy()

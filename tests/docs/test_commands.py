@@ -86,6 +86,9 @@ def hydra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, text in users_files().items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
+    found = tmp_path / "outputs/search_crf/TIME/crf/best.yaml"  # as deeplab search-crf leaves it
+    found.parent.mkdir(parents=True)
+    found.write_text("defaults: [default, _self_]\nbilateral_xy_std: 30\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -97,15 +100,19 @@ def parsed(words: list[str]) -> Command:
     """Tell flags from overrides; a flag that is not known here is refused."""
     flags: dict[str, str] = {}
     overrides: list[str] = []
+    ended = False
     rest = iter(words)
     for word in rest:
         name, _, value = word.partition("=")
+        if name.startswith("-"):
+            ended = bool(overrides)
         if name in ("--config-dir", "--cfg"):
             flags[name] = value or next(rest)
         elif name in ("-m", "--multirun", "--help"):
             flags[name] = ""
         else:
             assert not word.startswith("-"), f"unknown flag {word}"
+            assert not ended, f"{word}: a flag stands between overrides, which argparse does not take"
             overrides.append(word)
     overrides = quote_paths(["-m", *overrides])[1:] if "-m" in flags else quote_paths(overrides)
     return Command(overrides, flags)
@@ -258,6 +265,7 @@ def test_every_command_has_an_example() -> None:
         "deeplab train data=folder",
         "deeplab train optim.lr=1,2",
         "deeplab train --multi experiment=demo",
+        "deeplab train seed=1 --config-dir my_conf experiment=demo",
         "deeplab train --config-dir nowhere experiment=demo",
         "deeplab train --cfg job experiment=dmeo",
         "deeplab train -m experiment=demo model/head=aspp_s,aspp_xl",
@@ -301,7 +309,7 @@ def readers_files(tmp_path: Path) -> None:
         "photo_probabilities.npz", probabilities=rng.dirichlet(np.ones(3), (24, 32)).transpose(2, 0, 1).astype("f2")
     )
     for folder in ("colour_masks", "my_data/masks", "outputs/demo/TIME"):
-        Path(folder).mkdir(parents=True)
+        Path(folder).mkdir(parents=True, exist_ok=True)
     colours = np.array([[[0, 0, 0], [255, 0, 0], [0, 255, 0]]], dtype=np.uint8)
     Image.fromarray(colours).save("colour_masks/a.png")
     matrices = np.array([[[6, 2], [0, 4]], [[8, 0], [0, 0]], [[0, 0], [3, 1]]], dtype=np.int32)
