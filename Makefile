@@ -4,10 +4,11 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SOURCES := pyproject.toml setup.py constraints.txt $(wildcard src/deeplab/crf/native/*)
+SOURCES := pyproject.toml setup.py constraints.txt $(wildcard src/deeplab/crf/native_src/*)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-all lint format setup clean
+.PHONY: help demo test test-all lint format sanitize setup clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -18,9 +19,9 @@ setup: $(STAMP) ## make .venv and install everything, pinned
 $(STAMP): $(SOURCES)
 	@test -n "$(PYTHON)" || { echo "DeepLab needs Python 3.11 or 3.12 on the PATH, or PYTHON=/path/to/python." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pydensecrf]' \
+	$(PIP) torch==2.13.0
+	$(PIP) -e '.[dev]'
+	$(PIP) pydensecrf2==1.1 \
 		|| echo "pydensecrf2 does not build here (it needs a C++ compiler and Python 3.11 or 3.12): crf.backend=pydensecrf is not available."
 	@touch $(STAMP)
 
@@ -38,6 +39,9 @@ lint: $(STAMP) ## ruff, mypy, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=src $(BIN)/lint-imports
+
+sanitize: $(STAMP) ## the CRF's C++ under AddressSanitizer and UndefinedBehaviorSanitizer
+	tests/crf/sanitize.sh $(BIN)/python
 
 format: $(STAMP) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

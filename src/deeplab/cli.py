@@ -9,8 +9,11 @@ COMMANDS = {
     "train": "train a network, evaluate it before and after the CRF",
     "evaluate": "score a checkpoint on any split of any data set",
     "predict": "label maps and overlays for a photo or a folder of photos",
+    "crf": "refine class scores of any network, saved in files",
+    "search-crf": "find the CRF's best parameters for a network (section 4.1)",
     "model": "layers, parameters and multiply-adds of a configuration",
 }
+MODULES = {"crf": "refine_scores", "search-crf": "search_crf"}  # where the name differs; deeplab.crf is the CRF itself
 
 HELP = """DeepLab v2: atrous convolution, ASPP, fully connected CRF.
 
@@ -42,7 +45,7 @@ def main() -> None:
         sys.exit(2)
     del sys.argv[1]
     # As `python -m deeplab.COMMAND`: Lightning starts the processes of the other devices by the main module's name.
-    runpy.run_module(f"deeplab.{command}", run_name="__main__", alter_sys=True)
+    runpy.run_module(f"deeplab.{MODULES.get(command, command)}", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

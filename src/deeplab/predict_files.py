@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from deeplab.errors import InputError
 from deeplab.inference.network import SegmentationNetwork
@@ -22,6 +22,7 @@ from deeplab.inference.probabilities import Inference
 from deeplab.reporting.overlays import overlay
 from deeplab.reporting.palette import Palette
 from deeplab.reporting.predictions import write_labels
+from deeplab.reporting.progress import progress_bar
 from deeplab.reporting.writing import replacing
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2")
@@ -52,6 +53,7 @@ class Outcome:
     """The reason for each picture that could not be read."""
     unrefined: list[Path] = field(default_factory=list)
     """Pictures too large for the CRF; their predictions are the network's."""
+    verb: str = "predicted"
 
     @property
     def exit_code(self) -> int:
@@ -60,7 +62,7 @@ class Outcome:
 
     def sentence(self) -> str:
         """Sum up in one sentence."""
-        text = f"{_pictures(self.written)} predicted into {self.output}"
+        text = f"{_pictures(self.written)} {self.verb} into {self.output}"
         if self.unrefined:
             text += f", {len(self.unrefined)} of them without the CRF (larger than crf.max_pixels)"
         return text + (f"; {_pictures(len(self.skipped))} could not be read and went without." if self.skipped else ".")
@@ -99,9 +101,9 @@ def predict(
         InputError: nothing to read, or no place to write, before any work; or the place fills up on the way.
     """
     jobs = plan(source, output)
-    _check_writable(output)
+    check_writable(output)
     outcome = Outcome(output)
-    with _progress(console or Console(stderr=True)) as progress:
+    with progress_bar(console or Console(stderr=True)) as progress:
         task = progress.add_task("predict", total=len(jobs), name="")
         for job in jobs:
             progress.update(task, name=escape(job.source.name))
@@ -109,14 +111,14 @@ def predict(
                 image = read_picture(job.source)
             except InputError as error:
                 outcome.skipped.append(str(error))
-                _say(progress, "Skipped", str(error))
+                say(progress, "Skipped", str(error))
             else:
                 refined = crf
                 if crf is not None and max_crf_pixels is not None and image.shape[0] * image.shape[1] > max_crf_pixels:
                     refined = None
                     outcome.unrefined.append(job.source)
                     size = f"{image.shape[1]} x {image.shape[0]}"
-                    _say(progress, "No CRF", f"{job.source}: {size} is more than crf.max_pixels={max_crf_pixels}.")
+                    say(progress, "No CRF", f"{job.source}: {size} is more than crf.max_pixels={max_crf_pixels}.")
                 labels = _labels(network, inference, refined, image, job.probabilities if save_probabilities else None)
                 write_labels(job.labels, labels, palette)
                 _write_overlay(job.overlay, image, labels, class_names, palette)
@@ -125,18 +127,19 @@ def predict(
     return outcome
 
 
-def _say(progress: Progress, what: str, text: str) -> None:
+def say(progress: Progress, what: str, text: str) -> None:
+    """Print a line above the progress bar."""
     progress.console.print(f"[yellow]{what}:[/] {escape(text)}", soft_wrap=True, highlight=False)
 
 
-def plan(source: Path, output: Path) -> list[Job]:
+def plan(source: Path, output: Path, key: str = "input") -> list[Job]:
     """List the pictures and the files to be made of them, sorted; hidden files and a folder `output` are passed over.
 
     Raises InputError if there is no picture, `output` is the input's own folder, or two pictures would become one
-    file.
+    file. `key` is what the messages call the source.
     """
     if not source.exists():
-        raise InputError(f"input={source}: there is no such file or folder.")
+        raise InputError(f"{key}={source}: there is no such file or folder.")
     folder = source if source.is_dir() else source.parent
     if output.resolve() == folder.resolve():
         raise InputError(
@@ -144,7 +147,7 @@ def plan(source: Path, output: Path) -> list[Job]:
         )
     pictures = _walk(source, output) if source.is_dir() else [source]
     if not pictures:
-        raise InputError(f"input={source}: no picture in this folder ({', '.join(SUFFIXES)}).")
+        raise InputError(f"{key}={source}: no picture in this folder ({', '.join(SUFFIXES)}).")
     stems = Counter(picture.relative_to(folder).with_suffix("") for picture in pictures)
     jobs = []
     for picture in pictures:
@@ -182,7 +185,8 @@ def _check_apart(pictures: Sequence[Path], jobs: Sequence[Job]) -> None:
                 raise InputError(f"{other} and {job.source} would both become {made}: rename one of them.")
 
 
-def _check_writable(output: Path) -> None:
+def check_writable(output: Path) -> None:
+    """Make the folder; raises InputError if nothing can be written into it."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=output):
@@ -215,15 +219,3 @@ def _write_overlay(
         picture.thumbnail((LARGEST_JPEG, LARGEST_JPEG))
     with replacing(path) as file:
         picture.save(file, format="JPEG", quality=92)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[name]}"),
-        console=console,
-    )

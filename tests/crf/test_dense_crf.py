@@ -35,7 +35,7 @@ def test_without_kernels_the_unary_stays(backend: str, picture: Callable[..., An
 @pytest.mark.parametrize("backend", FAST)
 def test_agrees_with_the_exact_mean_field(backend: str, picture: Callable[..., Any]) -> None:
     # The lattice is an approximation; weak evidence makes it settle elsewhere, so the unary is sharpened here.
-    probs, image = picture(5, 48, 64)
+    probs, image = picture(5, 40, 56)
     sharp = probs**3 / (probs**3).sum(axis=0)
     exact = DenseCRF(backend="exact")(sharp, image)
     result = DenseCRF(backend=backend)(sharp, image)
@@ -124,8 +124,22 @@ def test_unavailable_backend_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -
         DenseCRF(backend="pydensecrf")
 
 
-def test_auto_says_what_it_takes(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("there", "taken", "level"),
+    [
+        (["deeplab.crf._native", "torch"], "native", logging.INFO),
+        (["torch", "pydensecrf"], "torch", logging.WARNING),
+        (["pydensecrf"], "pydensecrf", logging.WARNING),
+        ([], "exact", logging.WARNING),
+    ],
+)
+def test_auto_says_what_it_takes_and_why(
+    there: list[str], taken: str, level: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(crf_backends, "_importable", lambda name: name == "pydensecrf")
-    assert DenseCRF().backend == "pydensecrf"
-    assert "backend pydensecrf" in caplog.text
+    monkeypatch.setattr(crf_backends, "_importable", lambda name: name in there)
+    assert crf_backends.automatic() == taken
+    (record,) = caplog.records
+    assert record.levelno == level
+    assert f"backend {taken}" in record.message
+    assert ("C++ compiler" in record.message) == (taken != "native")

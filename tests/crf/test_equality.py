@@ -31,7 +31,8 @@ def own_change(params: CRFParams, probs: Array, image: Array, result: Array) -> 
 
 def assert_same_answer(backend: str, params: CRFParams, probs: Array, image: Array) -> None:
     expected = reference(params, probs, image)
-    got = DenseCRF(params, backend, num_threads=2)(probs, image)
+    # torch's threads wait for each other after every operation, which takes long on a busy machine.
+    got = DenseCRF(params, backend, num_threads=2 if backend == "native" else 1)(probs, image)
     allowed = max(1e-4, 5 * own_change(params, probs, image, expected))
     difference = float(np.abs(got - expected).max())
     assert difference <= allowed, f"max-abs {difference:.3g}, allowed {allowed:.3g}"
@@ -125,5 +126,5 @@ def test_warm_start_and_raw_scores(backend: str, picture: Callable[..., Any]) ->
     initial = np.roll(probs, 1, axis=0)
     params = CRFParams(iterations=3, unary="logits")
     expected = DenseCRF(params, "pydensecrf")(np.log(probs), image, initial=initial)
-    got = DenseCRF(params, backend)(np.log(probs), image, initial=initial)
+    got = DenseCRF(params, backend, num_threads=1)(np.log(probs), image, initial=initial)
     np.testing.assert_allclose(got, expected, atol=1e-4)

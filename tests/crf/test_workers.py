@@ -51,7 +51,7 @@ def test_death_is_an_error_and_not_a_hang(picture: Any) -> None:
 
 
 def test_submit_blocks_while_two_pictures_a_worker_wait(picture: Any) -> None:
-    probs, image = picture(4, 60, 100)  # brute force takes about half a second
+    probs, image = picture(4, 40, 60)  # brute force takes about a quarter of a second
     with CRFWorkers(CRFParams(iterations=1), "exact", num_workers=1) as workers:
         futures, started = [], time.monotonic()
         for _ in range(5):

@@ -2,7 +2,9 @@
 
 import csv
 import logging
+import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -221,3 +223,41 @@ def test_tests_hand_on_every_refined_picture_in_order(
         np.testing.assert_array_equal(labels, refined(module, picture))
         np.testing.assert_array_equal(truth, picture["label"].numpy())
     assert torch.equal(crf.confusion.compute().sum(), torch.tensor(5 * (20 * 26 - 6)))
+
+
+class SlowPool:
+    """A pool that sleeps instead of refining, one picture after the other, and takes one more than it works on."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.room, self.executor = seconds, threading.Semaphore(2), ThreadPoolExecutor(1)
+
+    def submit(self, probs: Any, image: Any) -> Future[Any]:
+        self.room.acquire()
+        return self.executor.submit(self._refine, probs)
+
+    def _refine(self, probs: Any) -> Any:
+        time.sleep(self.seconds)
+        self.room.release()
+        return probs.argmax(axis=0)
+
+    def close(self, cancel: bool = False) -> None:
+        self.executor.shutdown()
+
+
+def test_the_network_does_not_wait_for_the_crf(validate: Any) -> None:
+    """Network and CRF sleep 0.2 s a picture each, so that this holds on a busy machine: 1.2 s at once, 2 s in turn."""
+
+    class Stopwatch(pl.Callback):
+        def on_validation_batch_start(self, *_: Any) -> None:
+            time.sleep(0.2)
+
+        def on_validation_epoch_start(self, *_: Any) -> None:
+            self.start = time.monotonic()
+
+        def on_validation_end(self, *_: Any) -> None:
+            self.seconds = time.monotonic() - self.start
+
+    crf, watch = callback(), Stopwatch()
+    crf._pool = SlowPool(0.2)  # type: ignore[assignment]
+    validate(crf, watch)
+    assert 1.2 < watch.seconds < 1.75

@@ -69,12 +69,13 @@ def test_throughput_counts_steps_but_neither_warm_up_nor_validation(monkeypatch:
     logged: dict[str, float] = {}
     module: Any = SimpleNamespace(log=lambda name, value, **_: logged.update({name: float(value)}))
     counter = throughput.Throughput(global_batch_size=10, warm_up=2)
+    run: Any = SimpleNamespace(global_step=0, log_every_n_steps=1, max_steps=100)
 
     def step(wait: float, work: float) -> None:
         clock.now += wait
-        counter.on_train_batch_start(None, module, None, 0)
+        counter.on_train_batch_start(run, module, None, 0)
         clock.now += work
-        counter.on_train_batch_end(None, module, None, None, 0)
+        counter.on_train_batch_end(run, module, None, None, 0)
 
     step(50, 50)  # the first has no beginning
     assert counter.images_per_second is None and not logged
@@ -84,12 +85,26 @@ def test_throughput_counts_steps_but_neither_warm_up_nor_validation(monkeypatch:
     step(1, 3)
     assert counter.images_per_second == pytest.approx(10 / 4)
     assert logged["train/data_wait"] == pytest.approx(1 / 4)
-    counter.on_validation_start(None, module)
+    counter.on_validation_start(run, module)
     clock.now += 1000
     step(0, 7)  # its beginning is unknown too
     step(2, 4)
     assert counter.images_per_second == pytest.approx(20 / 10)
     assert logged["train/data_wait"] == pytest.approx(2 / 6)
+
+    run.log_every_n_steps = 3
+    logged.clear()
+    for run.global_step, wait, work in [(1, 1, 1), (2, 0, 5), (3, 2, 1)]:
+        step(wait, work)
+        assert bool(logged) == (run.global_step == 3)
+    assert logged["train/data_wait"] == pytest.approx(3 / 10)
+    logged.clear()
+    run.global_step = 4
+    step(2, 2)
+    counter.on_validation_start(run, module)
+    run.global_step = 6
+    step(0, 7)  # not measured itself, but the fourth was
+    assert logged["train/data_wait"] == pytest.approx(2 / 4)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here to compare with")

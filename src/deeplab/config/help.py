@@ -59,6 +59,26 @@ PAGES = {
         ),
         ("inference", "crf", "trainer"),
     ),
+    "crf": Page(
+        "Refine saved class scores (npz, npy or PNG score maps of any network) with the dense CRF.",
+        "images=FOLDER probs=FOLDER output=FOLDER [GROUP=CHOICE ...] [KEY=VALUE ...]",
+        (
+            ("images=photos probs=scores output=labels", "scores/NAME.npz goes with photos/NAME.jpg"),
+            ("images=photos probs=scores output=labels crf=released crf.iterations=5", "other parameters"),
+        ),
+        ("crf",),
+    ),
+    "search-crf": Page(
+        "Find the CRF's best parameters for a network by cross-validation (section 4.1).\n"
+        "The winner is checked on pictures that the search did not see.",
+        "checkpoint=FILE | probs=FOLDER [GROUP=CHOICE ...] [KEY=VALUE ...]",
+        (
+            ("checkpoint=best.ckpt", "100 pictures of the validation split, the paper's grid, then around the winner"),
+            ("checkpoint=best.ckpt search.split=held_out search.num_pictures=60", "another split, fewer pictures"),
+            ("probs=scores data=voc12 data.root=VOCdevkit", "scores of any network, saved in files"),
+        ),
+        ("data", "inference", "crf", "trainer"),
+    ),
     "model": Page(
         "Print the layers, parameters and multiply-adds of a training configuration, for one crop of data.crop_size.",
         "[GROUP=CHOICE ...] [KEY=VALUE ...]",
@@ -78,7 +98,7 @@ def help_text(command: str, overrides: list[str]) -> str:
     """
     page = PAGES[command]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose(command, overrides=overrides)
+        config = compose(command.replace("-", "_"), overrides=overrides)
     parts = [
         f"{page.purpose}\n\nusage: deeplab {command} {page.usage}",
         "Examples\n" + "\n".join(f"  deeplab {command} {text}\n      {what}" for text, what in page.examples),

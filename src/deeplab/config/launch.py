@@ -23,7 +23,7 @@ from deeplab.errors import InputError
 
 # `checkpoint`, `input` and `output` stand at the top only: model.input is a section.
 PATH_KEYS = re.compile(
-    r"^(\+{0,2}(?:(?:checkpoint|input|output|resume|split)|"
+    r"^(\+{0,2}(?:(?:checkpoint|input|output|resume|split|labels)|"
     r"(?:[\w@/.]+\.)?(?:path|root|images|masks|lists|probs|train_split|val_split|dir)))=(.*)$",
     re.S,
 )
@@ -79,7 +79,9 @@ def run(command: str, task: Task) -> None:
         if {"-h", "--help"} & set(sys.argv):
             print(help_text(command, [each for each in sys.argv[1:] if not each.startswith("-")]))
         else:
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job.run)()
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command.replace("-", "_"))(
+                job.run
+            )()
     except InputError as error:
         _leave(command, None if job.told else str(error))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:

@@ -124,7 +124,6 @@ class CRFConfig:
     compatibility: list[list[float]] | None = None
     tolerance: float = 0.0
     prune_below: float = 0.0
-    separable_spatial: bool = False
     half_resolution: bool = False
     max_pixels: int = 16_000_000
     workers: int | None = None
@@ -203,10 +202,78 @@ class PredictConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
 
-SCHEMAS = {"train": TrainConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
+@dataclass
+class CellsConfig:
+    """Values, or offsets, of the five parameters of the CRF's kernels."""
+
+    bilateral_weight: list[float] = MISSING
+    bilateral_xy_std: list[float] = MISSING
+    bilateral_rgb_std: list[float] = MISSING
+    gaussian_weight: list[float] = MISSING
+    gaussian_xy_std: list[float] = MISSING
+
+
+@dataclass
+class SearchConfig:
+    """What `deeplab search-crf` tries, and on which pictures."""
+
+    split: str | None = None
+    num_pictures: int = 100
+    num_held_out: int | None = None
+    seed: int = 0
+    coarse: CellsConfig = field(default_factory=CellsConfig)
+    refine: CellsConfig = field(default_factory=CellsConfig)
+    refine_rounds: int = 1
+    processes: int | None = None
+    bootstrap: int = 10_000
+
+
+@dataclass
+class SearchCRFConfig:
+    """`deeplab search-crf`: `data`, `inference` and `crf` as for evaluate, or scores in files instead of a network."""
+
+    checkpoint: str | None = None
+    probs: str | None = None
+    images: str | None = None
+    labels: str | None = None
+    align_corners: bool = False
+    kind: str | None = None
+    output: str | None = None
+    search: SearchConfig = field(default_factory=SearchConfig)
+    data: Any = field(default_factory=dict)
+    inference: Any = field(default_factory=dict)
+    crf: Any = field(default_factory=dict)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+@dataclass
+class RefineConfig:
+    """`deeplab crf`."""
+
+    images: str = MISSING
+    probs: str = MISSING
+    output: str = MISSING
+    align_corners: bool = False
+    kind: str | None = None
+    palette: Any = "voc"
+    crf: CRFConfig = field(default_factory=CRFConfig)
+
+
+SCHEMAS = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "search_crf": SearchCRFConfig,
+    "crf": RefineConfig,
+}
 # Sections that take any key: what is laid over a checkpoint's configuration and checked with it, and Lightning's own.
-OPEN = {"train": ("trainer.options",), "evaluate": ("data", "inference", "crf", "trainer.options")}
-OPEN["predict"] = ("inference", "crf", "trainer.options")
+OPEN = {
+    "train": ("trainer.options",),
+    "evaluate": ("data", "inference", "crf", "trainer.options"),
+    "predict": ("inference", "crf", "trainer.options"),
+    "search_crf": ("data", "inference", "crf", "trainer.options"),
+    "crf": (),
+}
 
 
 def register() -> None:

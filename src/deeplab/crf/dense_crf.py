@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from deeplab.crf import backends
+from deeplab.crf.approximations import approximate
 from deeplab.crf.kernels import FeatureKernel, FloatArray, Kernel
 from deeplab.crf.params import CRFParams
-from deeplab.crf.problem import Problem, make_problem
+from deeplab.crf.problem import Refinement, make_problem
 from deeplab.crf.unary import check_scores
 
 
@@ -37,7 +39,7 @@ class DenseCRF:
         backends.check(backend)
         self.params = CRFParams() if params is None else params
         self.backend = backends.automatic() if backend == "auto" else backend
-        self._run = backends.numpy_backend(self.backend, num_threads)
+        self._run = backends.load(self.backend, num_threads)
         self._kernels = tuple(kernels)
 
     def __call__(
@@ -54,10 +56,21 @@ class DenseCRF:
         Raises:
             ValueError: for shapes or types that do not fit, NaN or infinity, or probabilities beyond 0..1.
         """
-        all_kernels = tuple(k for k in (*self.params.kernels(), *self._kernels, *kernels) if k.weight > 0)
-        problem = make_problem(probs, image, self.params, all_kernels, initial)
-        check_scores(problem.scores, self.params.unary)
-        return _like(self._refine(problem), probs)
+        return self._refine(probs, image, kernels, initial, trace=False).marginals
+
+    def trace(
+        self, probs: Any, image: Any = None, *, kernels: Sequence[FeatureKernel] = (), initial: Any = None
+    ) -> Refinement:
+        """Refine one picture and follow the mean field: arguments as for a call.
+
+        Returns the marginals, the iterations done (fewer than asked for if `params.tolerance` stopped it), and the
+        energy and divergence before each iteration and at the end. With an approximation those are the smaller
+        problem's: without the left-out labels, at half the size.
+
+        Raises:
+            ValueError: as a call does, and for the backend pydensecrf, which keeps no trace.
+        """
+        return self._refine(probs, image, kernels, initial, trace=True)
 
     def batch(self, probs: Sequence[Any], images: Sequence[Any]) -> list[Any]:
         """Refine several pictures of any sizes, in order; arguments and results as for one.
@@ -69,8 +82,14 @@ class DenseCRF:
             raise ValueError(f"{len(probs)} score maps but {len(images)} images: give one image a map")
         return [self(scores, image) for scores, image in zip(probs, images, strict=True)]
 
-    def _refine(self, problem: Problem) -> FloatArray:
-        return self._run(problem)
+    def _refine(
+        self, probs: Any, image: Any, kernels: Sequence[FeatureKernel], initial: Any, trace: bool
+    ) -> Refinement:
+        all_kernels = tuple(k for k in (*self.params.kernels(), *self._kernels, *kernels) if k.weight > 0)
+        problem = make_problem(probs, image, self.params, all_kernels, initial)
+        check_scores(problem.scores, self.params.unary)
+        result = approximate(problem, lambda smaller: self._run(smaller, trace))
+        return replace(result, marginals=_like(result.marginals, probs))
 
 
 def _like(result: FloatArray, given: Any) -> Any:

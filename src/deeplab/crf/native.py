@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from deeplab.crf import _native
-from deeplab.crf.kernels import BilateralKernel, FloatArray, Kernel, SpatialKernel, features
-from deeplab.crf.problem import Problem
+from deeplab.crf.kernels import BilateralKernel, Kernel, SpatialKernel, features
+from deeplab.crf.problem import Problem, Refinement
 
 
 def lattice(kernel: Kernel, problem: Problem, num_threads: int | None) -> Any:
@@ -29,8 +29,8 @@ def lattice(kernel: Kernel, problem: Problem, num_threads: int | None) -> Any:
 
 def refine(
     problem: Problem, terms: Sequence[tuple[Any, float]], num_threads: int | None, trace: bool = False
-) -> tuple[FloatArray, int, list[float]]:
-    """Return the marginals (K, H, W), the iterations done and, on demand, the divergence before each and at the end.
+) -> Refinement:
+    """Refine with lattices that are built already, for example for another weight.
 
     terms: (lattice, weight) of each kernel.
 
@@ -39,7 +39,7 @@ def refine(
     """
     params = problem.params
     penalties = None if params.compatibility is None else np.array(params.compatibility, dtype=np.float32)
-    result, finite, steps, divergences = _native.mean_field(
+    marginals, finite, steps, energies, divergences = _native.mean_field(
         problem.scores,
         list(terms),
         params.iterations,
@@ -52,10 +52,10 @@ def refine(
     )
     if not finite:
         raise ValueError("scores hold NaN or infinity: the CRF needs finite ones")
-    return result, steps, divergences
+    return Refinement(marginals, steps, tuple(energies), tuple(divergences))
 
 
-def marginals(problem: Problem, num_threads: int | None) -> FloatArray:
-    """Return the marginals (K, H, W); num_threads None takes all cores."""
+def refine_picture(problem: Problem, num_threads: int | None, trace: bool = False) -> Refinement:
+    """Build the lattices and refine; num_threads None takes all cores."""
     terms = [(lattice(kernel, problem, num_threads), kernel.weight) for kernel in problem.kernels]
-    return refine(problem, terms, num_threads)[0]
+    return refine(problem, terms, num_threads, trace)

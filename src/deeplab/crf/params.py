@@ -28,9 +28,9 @@ class CRFParams:
     tolerance: stop early once no marginal changes by more than this; 0 runs all iterations.
 
     Approximations, off by default (measured errors in docs/crf.md):
-    prune_below: leave out labels whose input probability is below this everywhere; they return 0.
-    separable_spatial: the spatial kernel as a truncated separable convolution instead of a lattice.
-    half_resolution: refine the picture at half its size, and interpolate the messages.
+    prune_below: leave out labels whose input probability (of raw scores, their softmax) is below this everywhere; they
+        return 0. The most probable label always stays.
+    half_resolution: run the mean field at half the picture's size and interpolate its messages (approximations.py).
 
     Raises:
         ValueError: for a standard deviation that is not positive, a negative count or weight, or an unknown choice.
@@ -47,7 +47,6 @@ class CRFParams:
     compatibility: tuple[tuple[float, ...], ...] | None = None
     tolerance: float = 0.0
     prune_below: float = 0.0
-    separable_spatial: bool = False
     half_resolution: bool = False
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ class Problem:
     """What a backend refines: scores (K, H, W) float32, image (H, W, 3) uint8 or None, the kernels of non-zero weight.
 
     initial: marginals (K, H, W) to start from instead of the unary's softmax, or None.
+    device: where the scores came from and the torch backend computes ("cpu", "cuda:0" ...).
     """
 
     scores: FloatArray
@@ -23,6 +24,7 @@ class Problem:
     kernels: tuple[Kernel, ...]
     params: CRFParams
     initial: FloatArray | None = None
+    device: str = "cpu"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -33,6 +35,22 @@ class Problem:
     def num_classes(self) -> int:
         """Number of labels K."""
         return int(self.scores.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """Marginals (K, H, W), the iterations done, and the trace if it was asked for.
+
+    energies, divergences: of the marginals before each iteration and of the last ones, in nats, summed over the
+    picture. The energy is the expectation of equation 2 under the marginals; the divergence is the Kullback-Leibler
+    divergence from the marginals to the CRF's distribution, up to the logarithm of its partition function: energy
+    minus entropy.
+    """
+
+    marginals: Any
+    iterations: int
+    energies: tuple[float, ...] = ()
+    divergences: tuple[float, ...] = ()
 
 
 def to_numpy(array: Any, name: str) -> np.ndarray[Any, Any]:
@@ -74,7 +92,7 @@ def make_problem(
             raise ValueError(
                 f"initial of shape {start.shape}: expected finite marginals of the scores' shape {checked.shape}"
             )
-    return Problem(checked, picture, kernels, params, start)
+    return Problem(checked, picture, kernels, params, start, str(getattr(scores, "device", "cpu")))
 
 
 def _scores(array: np.ndarray[Any, Any]) -> FloatArray:

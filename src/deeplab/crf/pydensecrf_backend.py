@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from deeplab.crf.kernels import BilateralKernel, Kernel, SpatialKernel, features
-from deeplab.crf.problem import Problem
+from deeplab.crf.problem import Problem, Refinement
 from deeplab.crf.unary import unary_energy
 
 
-def marginals(problem: Problem) -> npt.NDArray[np.float32]:
-    """Return the marginals (K, H, W) as pydensecrf computes them, on one thread."""
+def refine(problem: Problem, trace: bool = False) -> Refinement:
+    """Refine as pydensecrf does, on one thread.
+
+    Raises:
+        ValueError: for a trace; pydensecrf counts every pair twice in its own divergence and has no energy.
+    """
+    if trace:
+        raise ValueError("backend 'pydensecrf' keeps no trace: choose native, torch or exact")
     import pydensecrf.densecrf as dcrf
 
     K, (H, W) = problem.num_classes, problem.shape
@@ -25,7 +30,7 @@ def marginals(problem: Problem) -> npt.NDArray[np.float32]:
         _add(crf, kernel, problem, {"normalization": modes[params.normalization]})
     if problem.initial is None and params.tolerance == 0:
         Q = crf.inference(params.iterations)
-        return np.array(Q, dtype=np.float32).reshape(K, H, W)
+        return Refinement(np.array(Q, dtype=np.float32).reshape(K, H, W), params.iterations)
     return _stepwise(crf, problem)
 
 
@@ -41,18 +46,20 @@ def _add(crf: Any, kernel: Kernel, problem: Problem, options: dict[str, Any]) ->
         crf.addPairwiseEnergy(features(kernel, problem.shape, problem.image), compat=compat, **options)
 
 
-def _stepwise(crf: Any, problem: Problem) -> npt.NDArray[np.float32]:
+def _stepwise(crf: Any, problem: Problem) -> Refinement:
     K, (H, W) = problem.num_classes, problem.shape
     Q, scratch, more = crf.startInference()
     view = np.asarray(Q)
     if problem.initial is not None:
         view[:] = problem.initial.reshape(K, -1)
+    steps = 0
     for _ in range(problem.params.iterations):
         before = view.copy()
         crf.stepInference(Q, scratch, more)
+        steps += 1
         if np.abs(np.asarray(Q) - before).max() < problem.params.tolerance:
             break
-    return np.array(Q, dtype=np.float32).reshape(K, H, W)
+    return Refinement(np.array(Q, dtype=np.float32).reshape(K, H, W), steps)
 
 
 def _writable(array: Any) -> Any:

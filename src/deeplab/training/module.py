@@ -24,6 +24,7 @@ from deeplab.models.multi_scale import MultiScale
 from deeplab.training.batch_norm import freeze_batch_norms, hold_statistics
 from deeplab.training.losses import valid_pixels, weighted_cross_entropy
 from deeplab.training.parameter_groups import parameter_groups
+from deeplab.training.progress import is_logged
 
 CHECKPOINT_KEY = "deeplab"
 
@@ -125,7 +126,8 @@ class SegmentationModule(pl.LightningModule):
         if not torch.isfinite(total):
             raise LossNotFinite(self.global_step, self._ids_of_all_ranks(batch))
         optimizer.step()
-        self._log_training(total, dict(zip(parts, losses, strict=True)), optimizer.optimizer)
+        if is_logged(self.trainer):
+            self._log_training(total, dict(zip(parts, losses, strict=True)), optimizer.optimizer)
         scheduler.step()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -197,7 +199,8 @@ class SegmentationModule(pl.LightningModule):
             outputs = {"prediction": self.inference.labels(self.network, batch["image"])}
         else:
             probabilities = self.inference.probabilities(self.network, batch["image"])
-            outputs = {"probabilities": probabilities, "prediction": probabilities.argmax(0)}
+            # max, not argmax: three times as fast on a CPU along the first axis.
+            outputs = {"probabilities": probabilities, "prediction": probabilities.max(dim=0).indices}
         self.confusion.update(outputs["prediction"], batch["label"])
         return outputs
 

@@ -11,6 +11,16 @@ from pytorch_lightning.callbacks import RichProgressBar
 log = logging.getLogger(__name__)
 
 
+def is_logged(trainer: pl.Trainer) -> bool:
+    """Whether the optimizer step just taken is one of which something is logged or shown.
+
+    Lightning's `log` costs a good half millisecond a value, which in the other steps would be for nothing.
+    """
+    step = trainer.global_step
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    return step % every == 0 or step == trainer.max_steps
+
+
 def progress_display(every_n_steps: int) -> pl.Callback:
     """Rich's bar where a person watches, else a line every `every_n_steps` optimizer steps (at most one in 10 s)."""
     return RichProgressBar(leave=True) if sys.stdout.isatty() else ProgressLines(every_n_steps)

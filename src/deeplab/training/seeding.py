@@ -29,4 +29,8 @@ class RankSeed(pl.Callback):
     ) -> None:
         # Neighbouring numbers are mixed, for generators seeded with them may be alike at first.
         mixed = np.random.SeedSequence([self.seed, trainer.global_rank, trainer.global_step])
-        torch.manual_seed(int(mixed.generate_state(1, np.uint64)[0]))
+        number = int(mixed.generate_state(1, np.uint64)[0])
+        # torch.manual_seed seeds every kind of device there could be, which takes a millisecond.
+        torch.default_generator.manual_seed(number)
+        if pl_module.device.type == "cuda":
+            torch.cuda.manual_seed(number)

@@ -8,12 +8,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from deeplab.training.progress import is_logged
+
 
 class Throughput(pl.Callback):
-    """Logs `train/images_per_second`, over all ranks, and `train/data_wait` (share of the time spent waiting for data).
+    """Logs `train/images_per_second`, over all ranks, and `train/data_wait`, the share of time spent waiting for data.
 
-    Time in validation does not count.  `images_per_second` holds the mean over the run without its first
-    `warm_up` steps, `peak_memory` bytes (of the device, or of the process on a CPU).
+    The first is a moving mean, the second covers the steps since the last logged one; time in validation does not
+    count. `images_per_second` holds the mean over the run without its first `warm_up` steps.
     """
 
     def __init__(self, global_batch_size: int, warm_up: int = 5) -> None:
@@ -22,6 +24,8 @@ class Throughput(pl.Callback):
         self.steps = 0
         self.seconds = 0.0
         self.recent = 0.0
+        self._waited = 0.0
+        self._passed = 0.0
         self._start: float | None = None
         self._end: float | None = None
 
@@ -45,15 +49,19 @@ class Throughput(pl.Callback):
         if self._end is not None and self._start is not None:
             whole = now - self._end
             self.recent = 0.9 * self.recent + 0.1 * whole if self.recent else whole
-            pl_module.log("train/images_per_second", self.global_batch_size / self.recent)
-            pl_module.log("img/s", self.global_batch_size / self.recent, prog_bar=True, logger=False)
-            pl_module.log("train/data_wait", (self._start - self._end) / whole)
+            self._waited += self._start - self._end
+            self._passed += whole
             if self.warm_up > 0:
                 self.warm_up -= 1
             else:
                 self.steps += 1
                 self.seconds += whole
         self._end = now
+        if self._passed and is_logged(trainer):
+            pl_module.log("train/images_per_second", self.global_batch_size / self.recent)
+            pl_module.log("img/s", self.global_batch_size / self.recent, prog_bar=True, logger=False)
+            pl_module.log("train/data_wait", self._waited / self._passed)
+            self._waited = self._passed = 0.0
 
 
 def peak_memory(device: torch.device) -> int:

@@ -28,6 +28,10 @@ float negligible(const std::vector<Term>& terms) {
     return std::sqrt(7e-8f / std::max(weights, 1.0f));
 }
 
+struct Trace {
+    double energy = 0, entropy = 0;
+};
+
 class MeanField {
   public:
     MeanField(const float* scores, int num_classes, int64_t height, int64_t width, const std::vector<Term>& terms,
@@ -57,17 +61,21 @@ class MeanField {
         result.finite = load_unary();
         if (!result.finite) return result;
         start();
-        const int passes = options_.iterations + (options_.trace ? 1 : 0);
-        for (int i = 0; i < passes; ++i) {
-            const bool update = i < options_.iterations;
+        bool converged = false;
+        for (int i = 0;; ++i) {
+            const bool update = i < options_.iterations && !converged;
+            if (!update && !options_.trace) break;
             if (may_skip_ && options_.iterations - i > 1) choose_lanes();
             send_messages();
-            double divergence = 0;
-            const float change = update_pixels(update, divergence);
-            if (options_.trace) result.trace.push_back(divergence);
+            Trace trace;
+            const float change = update_pixels(update, trace);
+            if (options_.trace) {
+                result.energies.push_back(trace.energy);
+                result.divergences.push_back(trace.energy - trace.entropy);
+            }
             if (!update) break;
             ++result.steps;
-            if (options_.tolerance > 0 && change <= options_.tolerance) break;
+            converged = options_.tolerance > 0 && change <= options_.tolerance;
         }
         finish();
         return result;
@@ -239,22 +247,22 @@ class MeanField {
     }
 
     // Adds the messages to the unary and normalises; returns the largest change of a marginal.
-    float update_pixels(bool update, double& divergence) {
+    float update_pixels(bool update, Trace& trace) {
         const int64_t tiles = tiles_.count();
         std::vector<float> change(tiles, 0.0f), top(tiles * full_, 0.0f);
-        std::vector<double> part(tiles, 0.0);
+        std::vector<Trace> part(tiles);
         parallel_for(tiles, options_.num_threads, [&](int64_t i) {
             change[i] = update_tile(i, update, top.data() + i * full_, options_.trace ? &part[i] : nullptr);
         });
-        for (double d : part) divergence += d;
+        for (const Trace& t : part) trace.energy += t.energy, trace.entropy += t.entropy;
         merge_tops(top);
         return *std::max_element(change.begin(), change.end());
     }
 
-    float update_tile(int64_t i, bool update, float* top, double* divergence) {
+    float update_tile(int64_t i, bool update, float* top, Trace* trace) {
         const Tile tile = tiles_.tile(i);
         const int64_t n = tile.x1 - tile.x0;
-        const bool plain = !options_.compatibility && !divergence;
+        const bool plain = !options_.compatibility && !trace;
         std::vector<std::unique_ptr<GridStream>> streams(terms_.size());
         for (size_t t = 0; t < terms_.size(); ++t)
             if (terms_[t].grid && !in_turns())
@@ -274,7 +282,7 @@ class MeanField {
                 streams[t]->slice_row(y, lanes_, terms_[t].weight, source, rows.data(), full_);
             }
             if (in_turns()) add_kept(p, n, rows.data());
-            if (!plain) combine(rows.data(), p, n, divergence);
+            if (!plain) combine(rows.data(), p, n, trace);
             if (!update) continue;
             simd().softmax(rows.data(), full_, K_, n, norm_.data() + 2 * p, top);
             change = std::max(change, simd().store(rows.data(), full_, Q_.data() + p * lanes_, lanes_, n, options_.tolerance > 0));
@@ -289,8 +297,8 @@ class MeanField {
         }
     }
 
-    // Messages to scores: the compatibility transform, minus the energy; and the divergence of the marginals so far.
-    void combine(float* rows, int64_t p, int64_t n, double* divergence) const {
+    // Messages to scores: the compatibility transform, minus the energy; and the energy and entropy of the marginals so far.
+    void combine(float* rows, int64_t p, int64_t n, Trace* trace) const {
         std::vector<float> sent(K_);
         for (int64_t i = 0; i < n; ++i) {
             float* row = rows + i * full_;
@@ -305,8 +313,10 @@ class MeanField {
                 std::copy(sent.begin(), sent.end(), row);
             }
             for (int k = 0; k < K_; ++k) {
-                if (divergence)
-                    *divergence += double(q[k]) * (std::log(std::max(q[k], 1e-20f)) - minus_energy[k] - 0.5 * row[k]);
+                if (trace) {
+                    trace->energy -= double(q[k]) * (minus_energy[k] + 0.5 * row[k]);
+                    trace->entropy -= double(q[k]) * std::log(std::max(q[k], 1e-20f));
+                }
                 row[k] += minus_energy[k];
             }
         }

@@ -30,7 +30,8 @@ struct MeanFieldOptions {
 struct MeanFieldResult {
     bool finite = true;         // else nothing was computed: a score is NaN or infinite
     int steps = 0;              // iterations done
-    std::vector<double> trace;  // Kullback-Leibler divergence to the CRF, up to a constant, before each step and at the end
+    // Before each step and at the end: the expected energy, and the Kullback-Leibler divergence to the CRF up to a constant.
+    std::vector<double> energies, divergences;
 };
 
 // Refines planes of scores (num_classes x height x width) into `out`, which has room for 8 floats more.

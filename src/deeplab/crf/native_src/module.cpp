@@ -137,7 +137,7 @@ py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<Kerne
         result = crf::mean_field(scores.data(), int(K), H, W, list, options, memory);
     }
     const std::vector<py::ssize_t> shape = {K, H, W};
-    return py::make_tuple(FloatArray(shape, memory, owner), result.finite, result.steps, result.trace);
+    return py::make_tuple(FloatArray(shape, memory, owner), result.finite, result.steps, result.energies, result.divergences);
 }
 
 }  // namespace

@@ -1,0 +1,228 @@
+"""The CRF's backends against pydensecrf: time, memory, equality, and what the approximations change.
+
+    python benchmarks/crf.py                                                       # made pictures and noise
+    python benchmarks/crf.py --logits DIR --images DIR [--labels DIR]              # a network's own output
+    python benchmarks/crf.py --only memory
+
+DIR of logits: <name>.npz with `logits` (K, h, w), interpolated to the picture's size; of images: <name>.jpg; of labels:
+<name>.png, 255 = void. Every figure is a ratio of medians in one run whose repeats take turns. On a machine that does
+other work meanwhile go by the CPU time: the wall clock is the other work's too.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from deeplab.crf.backends import missing
+from deeplab.crf.dense_crf import DenseCRF
+from deeplab.crf.params import CRFParams
+
+Picture = tuple[str, Any, Any]  # name, probabilities (K, H, W), image (H, W, 3)
+
+PARAMS = CRFParams()
+APPROXIMATIONS = {
+    "prune_below=1e-3": replace(PARAMS, prune_below=1e-3),
+    "prune_below=1e-2": replace(PARAMS, prune_below=1e-2),
+    "half_resolution": replace(PARAMS, half_resolution=True),
+    "half_resolution, prune_below=1e-2": replace(PARAMS, half_resolution=True, prune_below=1e-2),
+    "tolerance=1e-2": replace(PARAMS, tolerance=1e-2),
+    "iterations=5": replace(PARAMS, iterations=5),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--logits", type=Path)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--labels", type=Path)
+    parser.add_argument("--pictures", type=int, default=4, help="how many of them to time (approximations take all)")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--torch-threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--only", choices=["speed", "large", "memory", "approximations"])
+    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peak_of:
+        print(_peak(*options.peak_of.split(",")))
+        return
+    parts: dict[str, Callable[[argparse.Namespace], None]] = {
+        "speed": _speed,
+        "large": _large,
+        "memory": _memory,
+        "approximations": _approximations,
+    }
+    for name, part in parts.items():
+        if options.only in (None, name):
+            part(options)
+
+
+def _speed(options: argparse.Namespace) -> None:
+    chosen = list(_pictures(options))[: options.pictures]
+    _compare("network's output" if options.logits else "made pictures, 500 x 375, 21 labels", chosen, options)
+    _compare("noise, 500 x 375, 21 labels", [_noise(21, 375, 500)], options)
+
+
+def _large(options: argparse.Namespace) -> None:
+    _compare("made picture, 2048 x 1024, 19 labels", [_made(19, 1024, 2048, 0)], options)
+
+
+def _compare(title: str, pictures: list[Picture], options: argparse.Namespace) -> None:
+    print(f"\n{title}: {len(pictures)} picture(s), median of {options.repeats} repeats in turns")
+    runs = {("pydensecrf", 1): DenseCRF(PARAMS, "pydensecrf")} if not missing("pydensecrf") else {}
+    # torch's threads wait for each other after every operation: on a busy machine two take many times what one takes.
+    for backend, threads in (("native", options.threads), ("torch", options.torch_threads)):
+        if not missing(backend):
+            runs.update({(backend, n): DenseCRF(PARAMS, backend, num_threads=n) for n in threads})
+    first = next(iter(runs))
+    wall: dict[Any, list[float]] = {key: [] for key in runs}
+    cpu: dict[Any, list[float]] = {key: [] for key in runs}
+    apart = dict.fromkeys(runs, 0.0)
+    agree = dict.fromkeys(runs, 1.0)
+    for _, probs, image in pictures:
+        reference: Any = None
+        times: dict[Any, list[tuple[float, float]]] = {key: [] for key in runs}
+        for _ in range(options.repeats):
+            for key, crf in runs.items():
+                began = time.perf_counter(), time.process_time()
+                result = crf(probs, image)
+                times[key].append((time.perf_counter() - began[0], time.process_time() - began[1]))
+                reference = result if reference is None else reference
+                apart[key] = max(apart[key], float(np.abs(result - reference).max()))
+                agree[key] = min(agree[key], float((result.argmax(axis=0) == reference.argmax(axis=0)).mean()))
+        for key in runs:
+            wall[key].append(statistics.median(w for w, _ in times[key]))
+            cpu[key].append(statistics.median(c for _, c in times[key]))
+    print(
+        f"{'backend':12}{'threads':>8}{'wall s':>9}{'CPU s':>8}{'x wall':>8}{'x CPU':>7}{'max-abs':>10}{'argmax':>10}"
+    )
+    for key in runs:
+        print(
+            f"{key[0]:12}{key[1]:8d}{statistics.mean(wall[key]):9.3f}{statistics.mean(cpu[key]):8.3f}"
+            f"{statistics.median(a / b for a, b in zip(wall[first], wall[key], strict=True)):8.2f}"
+            f"{statistics.median(a / b for a, b in zip(cpu[first], cpu[key], strict=True)):7.2f}"
+            f"{apart[key]:10.1e}{100 * agree[key]:9.4f}%"
+        )
+
+
+def _memory(options: argparse.Namespace) -> None:
+    print("\npeak memory beyond the input at 2048 x 1024, 19 labels, the result (159 MB) included; each in a process")
+    for backend in ("pydensecrf", "native", "torch"):
+        for threads in options.threads if backend == "native" else [1]:
+            if not missing(backend):
+                command = [sys.executable, __file__, "--peak-of", f"{backend},{threads}"]
+                peak = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+                print(f"{backend:12}{threads:3d} thread(s) {float(peak):8.0f} MB")
+
+
+def _peak(backend: str, threads: str) -> float:
+    _, probs, image = _made(19, 1024, 2048, 0)
+    crf = DenseCRF(PARAMS, backend, num_threads=int(threads))
+    crf(probs[:, :8, :8].copy(), image[:8, :8].copy())  # what is loaded and kept once does not count
+    before = _status("VmRSS")
+    # Linux: forget the peak so far; where that is not allowed the highest so far hides a smaller one.
+    Path("/proc/self/clear_refs").write_text("5")
+    crf(probs, image)
+    return (max(_status("VmHWM"), before) - before) / 1e6
+
+
+def _status(key: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _approximations(options: argparse.Namespace) -> None:
+    runs = {"exact answer": PARAMS, **APPROXIMATIONS}
+    seconds = dict.fromkeys(runs, 0.0)
+    apart: dict[str, list[float]] = {name: [] for name in runs}
+    mean: dict[str, list[float]] = {name: [] for name in runs}
+    agree: dict[str, list[float]] = {name: [] for name in runs}
+    counts: dict[str, Any] = {}
+    total = 0
+    for name, probs, image in _pictures(options):
+        total += 1
+        reference: Any = None
+        truth = np.asarray(Image.open(options.labels / f"{name}.png")) if options.labels else None
+        _count(counts, "no CRF", truth, probs)
+        for run, params in runs.items():
+            began = time.process_time()
+            result = DenseCRF(params, num_threads=1)(probs, image)
+            seconds[run] += time.process_time() - began
+            reference = result if reference is None else reference
+            apart[run].append(float(np.abs(result - reference).max()))
+            mean[run].append(float(np.abs(result - reference).mean()))
+            agree[run].append(float((result.argmax(axis=0) == reference.argmax(axis=0)).mean()))
+            _count(counts, run, truth, result)
+    print(f"\napproximations on {total} pictures, 1 thread, CPU time")
+    print(f"{'':36}{'speed':>7}{'max-abs':>10}{'mean-abs':>10}{'argmax':>10}{'mIoU':>8}")
+    for run in runs:
+        print(
+            f"{run:36}{seconds['exact answer'] / seconds[run]:7.2f}{max(apart[run]):10.1e}"
+            f"{statistics.mean(mean[run]):10.1e}{100 * statistics.mean(agree[run]):9.4f}%{_miou(counts.get(run))}"
+        )
+    if options.labels:
+        print(f"{'no CRF':36}{'':37}{_miou(counts['no CRF'])}")
+
+
+def _count(counts: dict[str, Any], run: str, truth: Any, marginals: Any) -> None:
+    if truth is None:
+        return
+    K = len(marginals)
+    valid = truth < K
+    pairs = truth[valid].astype(np.int64) * K + marginals.argmax(axis=0)[valid]
+    counts[run] = counts.get(run, 0) + np.bincount(pairs, minlength=K * K).reshape(K, K)
+
+
+def _miou(matrix: Any) -> str:
+    if matrix is None:
+        return f"{'-':>8}"
+    hit = np.diag(matrix)
+    union = matrix.sum(axis=0) + matrix.sum(axis=1) - hit
+    return f"{100 * (hit[union > 0] / union[union > 0]).mean():8.2f}"
+
+
+def _pictures(options: argparse.Namespace) -> Iterable[Picture]:
+    if not options.logits:
+        yield from (_made(21, 375, 500, seed) for seed in range(4))
+        return
+    for path in sorted(options.logits.glob("*.npz")):
+        image = np.asarray(Image.open(options.images / f"{path.stem}.jpg").convert("RGB"))
+        logits = torch.from_numpy(np.load(path)["logits"].astype(np.float32))[None]
+        scores = torch.nn.functional.interpolate(logits, image.shape[:2], mode="bilinear", align_corners=False)
+        yield path.stem, torch.softmax(scores[0], dim=0).numpy(), image
+
+
+def _made(K: int, H: int, W: int, seed: int) -> Picture:
+    """Smooth regions with texture, and coarse scores that follow them: about as many vertices as a photograph."""
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.normal(0, 1, (1, K, H // 40 + 2, W // 40 + 2)).astype(np.float32))
+    scores = 6 * torch.nn.functional.interpolate(coarse, (H, W), mode="bicubic", align_corners=True)[0].numpy()
+    palette = rng.integers(0, 256, (K, 3))
+    fine = torch.from_numpy(rng.normal(0, 25, (1, 3, H // 4 + 2, W // 4 + 2)).astype(np.float32))
+    texture = torch.nn.functional.interpolate(fine, (H, W), mode="bilinear")[0].numpy().transpose(1, 2, 0)
+    image = np.clip(palette[scores.argmax(axis=0)] + texture + rng.normal(0, 3, (H, W, 3)), 0, 255).astype(np.uint8)
+    low = torch.nn.functional.avg_pool2d(torch.from_numpy(scores)[None], 8, ceil_mode=True)
+    logits = torch.nn.functional.interpolate(low, (H, W), mode="bilinear", align_corners=False)
+    return f"made {seed}", torch.softmax(logits[0], dim=0).numpy(), image
+
+
+def _noise(K: int, H: int, W: int) -> Picture:
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.ones(K), (H, W)).transpose(2, 0, 1).astype(np.float32)
+    return "noise", np.ascontiguousarray(probs), rng.integers(0, 256, (H, W, 3), dtype=np.uint8)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Cross-validation of the CRF's parameters (section 4.1)."""

@@ -1,0 +1,181 @@
+"""What a search leaves behind: sentences, a table, a heat map, every cell's score, and the best parameters."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from deeplab.crf.params import CRFParams
+from deeplab.crf_search.cells import AXES, Cell
+from deeplab.crf_search.search import Comparison, Found
+from deeplab.reporting.run_files import write_json
+from deeplab.reporting.tables import percent
+from deeplab.reporting.writing import replacing
+
+BEST = "crf/best.yaml"
+MAP = "heatmap.png"
+
+
+def sentences(found: Found) -> list[str]:
+    """Say what was found, whether it helps, how sure that is, and what to look at next."""
+    searched = found.searched
+    lines = [f"On the {searched.num_pictures} pictures searched, {_against(searched, found.best)}."]
+    if not found.improves:
+        lines.append(
+            f"None of the {len(found.mious)} settings beats no CRF on these pictures: leave it out (crf=none), or "
+            "search other ranges."
+        )
+    if found.held_out is None:
+        lines.append(
+            "All pictures were searched, so the gain is that of the winner on its own pictures, which flatters it: a "
+            "smaller search.num_pictures leaves some to check it on."
+        )
+    else:
+        lines.append(f"On {found.held_out.num_pictures} other pictures, {_against(found.held_out, found.best)}.")
+        lines.append(_verdict(found.held_out))
+    if edges := found.edges():
+        lines.append(f"The best value is the outermost tried of {', '.join(edges)}: wider ranges may find better.")
+    return lines
+
+
+def _against(scores: Comparison, best: Cell) -> str:
+    gain = scores.gain
+    return (
+        f"{best.text()} gives mIoU {percent(scores.miou_crf)} against {percent(scores.miou)} without the CRF: "
+        f"{100 * gain.gain:+.2f} points, 95 % interval {100 * gain.low:+.2f} to {100 * gain.high:+.2f} (paired "
+        "bootstrap over pictures)"
+    )
+
+
+def _verdict(scores: Comparison) -> str:
+    if scores.gain.low > 0:
+        return "So the CRF helps on pictures that took no part in the search."
+    if scores.gain.high < 0:
+        return "So the CRF does harm on pictures that took no part in the search: leave it out (crf=none)."
+    return "The interval holds 0: on pictures that took no part in the search, no gain or loss is shown."
+
+
+def table(found: Found, rows: int = 10) -> Table:
+    """Return the best cells, in percent, over no CRF."""
+    ordered = sorted(found.mious, key=lambda cell: -found.mious[cell])
+    result = Table(box=box.SIMPLE_HEAD, title=f"the best of {len(ordered)} settings", title_justify="left")
+    for heading in ("w1", "σα", "σβ", "w2", "σγ", "mIoU", "gain"):
+        result.add_column(heading, justify="right")
+    for cell in ordered[:rows]:
+        gain = found.mious[cell] - found.searched.miou
+        values = [cell.bilateral_weight, cell.bilateral_xy_std, cell.bilateral_rgb_std]
+        values += [cell.gaussian_weight, cell.gaussian_xy_std]
+        texts = [f"{value:g}" for value in values]
+        result.add_row(*texts, percent(found.mious[cell]), f"{100 * gain:+.2f}", style="green" if gain > 0 else "red")
+    result.add_section()
+    result.add_row("no CRF", "", "", "", "", percent(found.searched.miou), "")
+    return result
+
+
+def write_report(folder: Path, found: Found, fixed: CRFParams, about: dict[str, Any]) -> None:
+    """Write `search.json`, `cells.csv`, `heatmap.png` and `crf/best.yaml`.
+
+    Raises InputError if they cannot be written.
+    """
+    document = {
+        **about,
+        "best": asdict(found.best),
+        "improves": found.improves,
+        "searched": _numbers(found.searched),
+        "held_out": None if found.held_out is None else _numbers(found.held_out),
+        "sentences": sentences(found),
+    }
+    write_json(folder / "search.json", document)
+    _write_csv(folder / "cells.csv", found)
+    write_heat_map(folder / MAP, found)
+    with replacing(folder / BEST) as file:
+        file.write(best_yaml(found, fixed).encode())
+
+
+def _numbers(scores: Comparison) -> dict[str, Any]:
+    gain = scores.gain
+    return {
+        "num_pictures": scores.num_pictures,
+        "miou": scores.miou,
+        "miou_crf": scores.miou_crf,
+        "gain": gain.gain,
+        "interval": [gain.low, gain.high],
+    }
+
+
+def _write_csv(path: Path, found: Found) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([*AXES, "miou", "gain"])
+    for cell, miou in found.mious.items():
+        writer.writerow([*asdict(cell).values(), miou, miou - found.searched.miou])
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def best_yaml(found: Found, fixed: CRFParams) -> str:
+    """Return a file for the config group `crf`; its heading says what it is worth."""
+    lines = ["# Found by deeplab search-crf.", *(f"# {line}" for line in sentences(found))]
+    lines += ["defaults:", "  - default", "  - _self_"]
+    for key, value in asdict(found.best.params(fixed)).items():
+        lines.append(f"{key}: {json.dumps(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def write_heat_map(path: Path, found: Found) -> None:
+    """Draw mIoU over sigma_alpha x sigma_beta: the coarse grid at its best weights, and the refinement at the best.
+
+    Colours are gains over no CRF: blue above, red below.
+
+    Raises InputError if it cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    panels = [("coarse grid", found.coarse_best)]
+    if found.best != found.coarse_best:
+        panels.append(("refined", found.best))
+    grids = [(name, best, *_plane(found, best)) for name, best in panels]
+    most = max(float(np.nanmax(np.abs(values))) for *_, values in grids) or 1e-6
+    figure = Figure(figsize=(7.5 * len(grids) + 1, 5), layout="constrained")
+    axes = figure.subplots(1, len(grids), squeeze=False)[0]
+    for ax, (name, best, xs, ys, gains) in zip(axes, grids, strict=True):
+        shown = ax.imshow(gains, cmap="RdBu", vmin=-most, vmax=most, origin="lower", aspect="auto")
+        ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+        ax.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
+        ax.set_xlabel("σα, bilateral_xy_std (pixels)")
+        ax.set_ylabel("σβ, bilateral_rgb_std (0..255)")
+        ax.set_title(f"{name}, w1 = {best.bilateral_weight:g}, w2 = {best.gaussian_weight:g}: mIoU in %")
+        for (row, column), gain in np.ndenumerate(gains):
+            if np.isfinite(gain):
+                colour = "white" if abs(gain) > 0.6 * most else "black"
+                text = percent(found.searched.miou + gain / 100)
+                is_best = (xs[column], ys[row]) == (best.bilateral_xy_std, best.bilateral_rgb_std)
+                weight = "bold" if is_best else "normal"
+                ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=8, fontweight=weight)
+    figure.colorbar(shown, ax=list(axes), label=f"gain over no CRF ({percent(found.searched.miou)}), points")
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=110)
+
+
+def _plane(found: Found, best: Cell) -> tuple[list[float], list[float], Any]:
+    """Return sigma_alpha, sigma_beta and gains (points) of the cells with the weights and sigma_gamma of `best`."""
+    cells = list(_alike(found, best))
+    xs = sorted({cell.bilateral_xy_std for cell in cells})
+    ys = sorted({cell.bilateral_rgb_std for cell in cells})
+    gains = np.full((len(ys), len(xs)), np.nan)
+    for cell in cells:
+        place = ys.index(cell.bilateral_rgb_std), xs.index(cell.bilateral_xy_std)
+        gains[place] = 100 * (found.mious[cell] - found.searched.miou)
+    return xs, ys, gains
+
+
+def _alike(found: Found, best: Cell) -> Iterator[Cell]:
+    fixed = ("bilateral_weight", "gaussian_weight", "gaussian_xy_std")
+    return (cell for cell in found.mious if all(getattr(cell, key) == getattr(best, key) for key in fixed))

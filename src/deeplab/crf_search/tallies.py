@@ -1,0 +1,67 @@
+"""What a picture adds to mIoU: pixels of each class that are right, that are true, and that are predicted.
+
+The three sums over a picture's confusion matrix are all that mIoU needs of it; a tally is int64 (3, K).
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+VOID = 255
+
+Tally = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+def tally(label: npt.NDArray[np.integer], prediction: npt.NDArray[np.integer], num_classes: int) -> Tally:
+    """Count one picture's pixels, void (255) left out: (3, K) of hits, truth, predictions.
+
+    Raises ValueError for other labels outside 0..K-1 and for shapes that differ.
+    """
+    if label.shape != prediction.shape:
+        raise ValueError(f"the mask is {label.shape} and the prediction {prediction.shape}: they must be of one size")
+    counted = label != VOID
+    truth, predicted = label[counted].astype(np.int64), prediction[counted].astype(np.int64)
+    if truth.size and truth.max() >= num_classes:
+        raise ValueError(f"the mask holds label {truth.max()}, but the scores have {num_classes} classes")
+    hits = truth[truth == predicted]
+    return np.stack([np.bincount(each, minlength=num_classes) for each in (hits, truth, predicted)])
+
+
+def mean_iou(tallies: Any) -> Floats:
+    """Return mIoU over the classes in truth or prediction: (..., 3, K) -> (...); NaN where there is none."""
+    counts = np.asarray(tallies, dtype=np.float64)
+    hits, union = counts[..., 0, :], counts[..., 1, :] + counts[..., 2, :] - counts[..., 0, :]
+    present = union > 0
+    iou = np.divide(hits, union, out=np.zeros_like(hits), where=present)
+    number = present.sum(-1)
+    mean: Floats = np.divide(iou.sum(-1), number, out=np.full(number.shape, np.nan), where=number > 0)
+    return mean
+
+
+class Gain(NamedTuple):
+    """Difference of mIoU, as fractions of 1, and its 95 % interval."""
+
+    gain: float
+    low: float
+    high: float
+
+
+def bootstrap_gain(before: Tally, after: Tally, repeats: int, seed: int) -> Gain:
+    """Return mIoU(after) - mIoU(before) over the same pictures, and the percentile interval of a paired bootstrap.
+
+    Pictures are drawn with replacement, the same ones for both; a draw is a weight for each picture, so that all
+    resampled sums are one matrix product. before, after: (N, 3, K).
+    """
+    N = len(before)
+    rng = np.random.default_rng(seed)
+    flat = np.concatenate([before.reshape(N, -1), after.reshape(N, -1)], axis=1).astype(np.float64)
+    differences = []
+    for start in range(0, repeats, 1000):
+        weights = rng.multinomial(N, np.full(N, 1 / N), size=min(1000, repeats - start))
+        sums = (weights.astype(np.float64) @ flat).reshape(len(weights), 2, *before.shape[1:])
+        scores = mean_iou(sums)
+        differences.append(scores[:, 1] - scores[:, 0])
+    low, high = np.nanpercentile(np.concatenate(differences), [2.5, 97.5])
+    return Gain(float(mean_iou(after.sum(0)) - mean_iou(before.sum(0))), float(low), float(high))

@@ -1,0 +1,140 @@
+"""`deeplab search-crf` and its configuration."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+
+from deeplab.config import schema
+from deeplab.config.launch import conf_dir
+from deeplab.config.preflight import to_plain
+from deeplab.crf_search.cells import grid
+from deeplab.errors import InputError
+from deeplab.search_inputs import check_same, open_inputs
+
+
+@pytest.fixture(autouse=True)
+def hydra() -> Iterator[None]:
+    schema.register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("images", "labels", "probs"):
+        (tmp_path / name).mkdir()
+    for number in range(4):
+        label = np.repeat(np.arange(12, dtype=np.uint8) // 4, 10).reshape(12, 10)
+        image = (60 * label[..., None] + rng.integers(0, 30, (12, 10, 3))).astype(np.uint8)
+        logits = 2.0 * (label == np.arange(3)[:, None, None]) + rng.normal(0, 1, (3, 12, 10))
+        Image.fromarray(image).save(tmp_path / "images" / f"p{number}.png")
+        Image.fromarray(label).save(tmp_path / "labels" / f"p{number}.png")
+        np.savez(tmp_path / "probs" / f"p{number}.npz", logits=logits)
+    return tmp_path
+
+
+def config(folder: Path, *overrides: str):
+    places = [f"{key}={folder / key}" for key in ("images", "labels", "probs")]
+    return compose("search_crf", overrides=[*places, *overrides])
+
+
+def test_the_default_grid_is_the_papers(folder: Path) -> None:
+    own = to_plain(config(folder))
+    assert len(grid(own["search"]["coarse"])) == 128
+    assert own["search"]["num_pictures"] == 100
+
+
+def test_folders_of_any_network(folder: Path) -> None:
+    inputs = open_inputs(config(folder, "crf=kazuto", "crf.iterations=4"))
+    assert inputs.source.ids == ["p0", "p1", "p2", "p3"]
+    assert inputs.num_classes == 3
+    assert inputs.fixed.iterations == 4
+
+
+def test_pictures_without_mask_or_scores_are_left_out(folder: Path) -> None:
+    (folder / "labels" / "p0.png").unlink()
+    (folder / "probs" / "p1.npz").unlink()
+    assert open_inputs(config(folder)).source.ids == ["p2", "p3"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["checkpoint=a.ckpt"], "one of the two"),
+        (["probs=null"], "one of the two"),
+        (["labels=/nowhere"], "labels=/nowhere: there is no such folder"),
+        (["labels=null"], "labels=None: there is no such folder; images and labels go together"),
+        (["images=null", "labels=null"], "probs needs the pictures and their labels"),
+        (["images=null", "labels=null", "data=scenes"], "no scores of any picture"),
+        (["probs=/nowhere"], "probs=/nowhere: there is no such folder"),
+        (["+crf.iteration=4"], "iteration"),
+        (["+crf.iterations=-1"], "iterations"),
+        (["kind=scores"], "kind=scores: choose probabilities or logits"),
+        (["search.split=val"], "have no splits"),
+    ],
+)
+def test_mistakes_are_one_sentence(folder: Path, overrides: list[str], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence) as caught:
+        open_inputs(config(folder, *overrides))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_search_goes_on_with_the_same_inputs_only(folder: Path, tmp_path: Path) -> None:
+    check_same(tmp_path / "run", open_inputs(config(folder)).identity)
+    check_same(tmp_path / "run", open_inputs(config(folder, "search.num_pictures=2")).identity)
+    with pytest.raises(InputError, match="differs in crf"):
+        check_same(tmp_path / "run", open_inputs(config(folder, "+crf.iterations=4")).identity)
+    np.savez(folder / "probs" / "p0.npz", logits=np.zeros((3, 2, 2)))
+    with pytest.raises(InputError, match="differs in files"):
+        check_same(tmp_path / "run", open_inputs(config(folder)).identity)
+
+
+def _alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads the children of a process from /proc")
+@pytest.mark.skipif(importlib.util.find_spec("deeplab.crf._native") is None, reason="too slow without the C++ backend")
+def test_a_killed_search_leaves_no_process_and_goes_on(folder: Path, tmp_path: Path) -> None:
+    places = [f"{key}={folder / key}" for key in ("images", "labels", "probs")]
+    out = tmp_path / "My run (1)"
+    command = [sys.executable, "-m", "deeplab.search_crf", *places, f"output={out}", "search.num_pictures=3"]
+    command += ["crf.iterations=600", "search.refine_rounds=0", "search.bootstrap=100", "search.processes=1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE)
+    results = out / "results.jsonl"
+    end = time.monotonic() + 200
+    while time.monotonic() < end and (not results.is_file() or results.read_bytes().count(b"\n") < 20):
+        time.sleep(0.02)
+        assert process.poll() is None, process.stderr and process.stderr.read()
+    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = results.read_bytes()
+    assert before.count(b"\n") < 3 * 129
+    deadline = time.monotonic() + 20
+    while any(_alive(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(_alive(pid) for pid in children)
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=300)
+    lines = results.read_bytes()
+    assert lines.startswith(before[: before.rfind(b"\n") + 1])
+    keys = [(line["id"], str(line["cell"])) for line in map(json.loads, lines.splitlines())]
+    assert len(keys) == len(set(keys)) == 3 * 129 + 2
+    assert json.loads((out / "search.json").read_text())["held_out"]["num_pictures"] == 1
+    assert json.loads((out / "run.json").read_text())["state"] == "finished"
