@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from deeplab.crf import backends
+from deeplab.crf.approximations import approximate
 from deeplab.crf.dense_crf import DenseCRF
 from deeplab.crf.kernels import BilateralKernel, FloatArray, SpatialKernel
 from deeplab.crf.params import CRFParams
@@ -18,7 +19,7 @@ class ManyParameters:
 
     With the native backend, parameters in a row that have a kernel's standard deviations and the normalisation in
     common share its lattice, for weights only rescale it: sort them so. One lattice of each kernel is kept.
-    Approximations change what is built, so with them, and with other backends, every call builds its own.
+    With `half_resolution`, and with other backends, every call builds its own.
 
     probs, image: as for DenseCRF; their kind is the parameters' `unary`.
 
@@ -37,8 +38,7 @@ class ManyParameters:
 
     def __call__(self, params: CRFParams) -> FloatArray:
         """Return the marginals (K, H, W), float32."""
-        approximate = params.prune_below > 0 or params.half_resolution
-        if self._backend != "native" or approximate:
+        if self._backend != "native" or params.half_resolution:
             marginals: FloatArray = DenseCRF(params, self._backend, self._num_threads)(self._probs, self._image)
             return marginals
         native: Any = importlib.import_module("deeplab.crf.native")
@@ -54,7 +54,10 @@ class ManyParameters:
                 self._lattices[type(kernel)] = known
                 self.num_built += 1
             terms.append((known[1], kernel.weight))
-        refined: FloatArray = native.refine(problem, terms, self._num_threads).marginals
+        # Labels that are left out change no lattice.
+        refined: FloatArray = approximate(
+            problem, lambda smaller: native.refine(smaller, terms, self._num_threads)
+        ).marginals
         return refined
 
 
