@@ -14,10 +14,11 @@ SETTINGS = [
     CRFParams(iterations=3, bilateral_xy_std=20, bilateral_rgb_std=9, gaussian_weight=0),
     CRFParams(iterations=3, bilateral_xy_std=20, bilateral_rgb_std=9, prune_below=0.95),
     CRFParams(iterations=3, bilateral_xy_std=20, bilateral_rgb_std=9, half_resolution=True),
+    CRFParams(iterations=3, bilateral_xy_std=20, bilateral_rgb_std=9, half_resolution=True, prune_below=0.95),
 ]
 
 
-@pytest.mark.parametrize("backend", ["native", "torch", "exact", "pydensecrf"])
+@pytest.mark.parametrize("backend", ["native", "exact", "pydensecrf"])
 def test_every_setting_gives_what_a_crf_of_its_own_gives(picture, backend: str) -> None:
     if reason := backends.missing(backend):
         pytest.skip(reason)
@@ -35,8 +36,6 @@ def test_lattices_are_shared_by_settings_that_differ_in_weights(picture) -> None
         many(replace(SETTINGS[0], bilateral_weight=weight))
     assert many.num_built == 2
     many(replace(SETTINGS[0], bilateral_xy_std=30))
-    assert many.num_built == 3
-    many(replace(SETTINGS[0], bilateral_xy_std=30, prune_below=0.1))
     assert many.num_built == 3
     many(replace(SETTINGS[0], bilateral_xy_std=30, normalization="after"))
     assert many.num_built == 5

@@ -10,7 +10,7 @@ from deeplab.crf.approximations import approximate
 from deeplab.crf.dense_crf import DenseCRF
 from deeplab.crf.kernels import BilateralKernel, FloatArray, SpatialKernel
 from deeplab.crf.params import CRFParams
-from deeplab.crf.problem import make_problem
+from deeplab.crf.problem import Problem, Refinement, make_problem
 from deeplab.crf.unary import check_scores
 
 
@@ -19,7 +19,7 @@ class ManyParameters:
 
     With the native backend, parameters in a row that have a kernel's standard deviations and the normalisation in
     common share its lattice, for weights only rescale it: sort them so. One lattice of each kernel is kept.
-    With `half_resolution`, and with other backends, every call builds its own.
+    With other backends every call builds its own.
 
     probs, image: as for DenseCRF; their kind is the parameters' `unary`.
 
@@ -38,15 +38,19 @@ class ManyParameters:
 
     def __call__(self, params: CRFParams) -> FloatArray:
         """Return the marginals (K, H, W), float32."""
-        if self._backend != "native" or params.half_resolution:
+        if self._backend != "native":
             marginals: FloatArray = DenseCRF(params, self._backend, self._num_threads)(self._probs, self._image)
             return marginals
-        native: Any = importlib.import_module("deeplab.crf.native")
         problem = make_problem(self._probs, self._image, params, params.kernels())
         check_scores(problem.scores, params.unary)
+        refined: FloatArray = approximate(problem, self._run).marginals
+        return refined
+
+    def _run(self, problem: Problem) -> Refinement:
+        native: Any = importlib.import_module("deeplab.crf.native")
         terms = []
-        for kernel in params.kernels():
-            key = (*_standard_deviations(kernel), params.normalization)
+        for kernel in problem.kernels:
+            key = (*_standard_deviations(kernel), problem.params.normalization, problem.shape)
             known = self._lattices.get(type(kernel))
             if known is None or known[0] != key:
                 self._lattices.pop(type(kernel), None)  # before the next one is built: they are large
@@ -54,10 +58,7 @@ class ManyParameters:
                 self._lattices[type(kernel)] = known
                 self.num_built += 1
             terms.append((known[1], kernel.weight))
-        # Labels that are left out change no lattice.
-        refined: FloatArray = approximate(
-            problem, lambda smaller: native.refine(smaller, terms, self._num_threads)
-        ).marginals
+        refined: Refinement = native.refine(problem, terms, self._num_threads)
         return refined
 
 
