@@ -19,6 +19,7 @@ def predict(config: "DictConfig", folder: Path) -> None:
     from deeplab.config.check import check_device, check_numbers
     from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network
     from deeplab.config.preflight import to_plain
+    from deeplab.crf.unary import as_scores
     from deeplab.data.palette import class_palette
     from deeplab.data.reading import read_picture
     from deeplab.predict_files import predict as predict_files
@@ -35,10 +36,12 @@ def predict(config: "DictConfig", folder: Path) -> None:
     if own["trainer"]["accelerator"] in ("gpu", "cuda"):
         network.cuda()
     prepare_network(network, own["trainer"])
+    crf = build_dense_crf(plain["crf"])
+    refine = None if crf is None else lambda probs, image: crf(as_scores(probs, crf.params.unary), image)
     outcome = predict_files(
         network,
         build_inference(plain["inference"]),
-        build_dense_crf(plain["crf"]),
+        refine,
         Path(own["input"]).expanduser(),
         Path(own["output"]).expanduser(),
         plain["data"]["class_names"],

@@ -66,7 +66,9 @@ def _fit(
     best, last = checkpoint_callbacks(folder / "checkpoints", settings["checkpoint_every_n_steps"])
     crf = build_crf_evaluation(plain["crf"], plain["data"]["class_names"])
     callbacks = [RankSeed(plain["seed"]), throughput, *([crf] if crf else []), best, last, *build_callbacks(plain)]
-    trainer = build_trainer(settings, callbacks, build_loggers(plain, folder), folder, optim["max_steps"])
+    trainer = build_trainer(
+        settings, callbacks, build_loggers(plain, folder), folder, optim["max_steps"], not module.freeze_bn
+    )
     log.info(
         "Training %s: %d steps of %d pictures in %s",
         plain["name"],

@@ -101,11 +101,15 @@ class Result:
 
 
 def call(folder: Path, command: str, *arguments: str) -> Result:
-    """`deeplab COMMAND ARGUMENTS...` called in `folder`, without a new process."""
+    """`deeplab COMMAND ARGUMENTS...` called in `folder`, without a new process.
+
+    `--run` is what Hydra finds out for itself by composing the configuration once more.
+    """
+    mode = () if {"-m", "--help", "--cfg"} & set(arguments) else ("--run",)
     out, err, crashed, code = StringIO(), StringIO(), False, 0
     with _as_before(), redirect_stdout(out), redirect_stderr(err):
         os.chdir(folder)
-        sys.argv = [f"deeplab {command}", *arguments]
+        sys.argv = [f"deeplab {command}", *mode, *arguments]
         try:
             importlib.import_module(f"deeplab.{command}").main()
         except SystemExit as leave:

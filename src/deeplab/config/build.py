@@ -199,16 +199,27 @@ def build_loggers(config: Plain, folder: Path) -> list[Logger]:
 
 
 def build_callbacks(config: Plain) -> list[pl.Callback]:
-    """Progress, and the user's own callbacks."""
+    """Progress, a panel of masks where W&B logs, and the user's own callbacks."""
     bar = config["trainer"]["progress_bar"]
-    progress: list[pl.Callback] = [progress_display(config["trainer"]["log_every_n_steps"])] if bar else []
-    return progress + [make(each, f"callbacks.{name}") for name, each in (config["callbacks"] or {}).items()]
+    ours: list[pl.Callback] = [progress_display(config["trainer"]["log_every_n_steps"])] if bar else []
+    if "wandb" in (config["logger"] or {}).get("_target_", ""):
+        from deeplab.training.wandb_logging import MaskPanel
+
+        ours.append(MaskPanel(config["data"]["class_names"]))
+    return ours + [make(each, f"callbacks.{name}") for name, each in (config["callbacks"] or {}).items()]
 
 
 def build_trainer(
-    trainer: Plain, callbacks: list[pl.Callback], loggers: Any, folder: Path, max_steps: int = -1
+    trainer: Plain,
+    callbacks: list[pl.Callback],
+    loggers: Any,
+    folder: Path,
+    max_steps: int = -1,
+    trains_batch_norm: bool = False,
 ) -> pl.Trainer:
     """Lightning's Trainer; validation and checkpoints are counted in optimizer steps.
+
+    Batch normalisation that is trained takes its statistics over all GPUs (torch has no such layer on the CPU).
 
     Raises InputError when it refuses a value.
     """
@@ -236,6 +247,7 @@ def build_trainer(
             enable_progress_bar=any(isinstance(each, pl.callbacks.ProgressBar) for each in callbacks),
             enable_model_summary=False,
             use_distributed_sampler=False,
+            sync_batchnorm=trains_batch_norm and trainer["accelerator"] != "cpu" and torch.cuda.is_available(),
             callbacks=callbacks,
             logger=loggers,
             default_root_dir=str(folder),
@@ -250,4 +262,5 @@ def prepare_network(network: nn.Module, trainer: Plain) -> None:
     if trainer["channels_last"]:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if trainer["compile"]:
-        network.compile()
+        # What multi-scale inputs share is the inner network: training calls that one, not the wrapper.
+        (network.network if isinstance(network, MultiScale) else network).compile()

@@ -55,6 +55,8 @@ def _quoted(argument: str, sweeps: bool) -> str:
         return argument
     if key.endswith("masks") and value.startswith("["):
         return argument
+    if value.startswith("~") and os.path.expanduser(value) == value:  # noqa: PTH111 - pathlib's raises
+        value = str(Path.cwd() / value)  # nobody's home, so a name like any other
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"{key}='{escaped}'"

@@ -41,3 +41,11 @@ def softmax(energy: FloatArray) -> FloatArray:
     shifted = np.exp(energy.min(axis=0) - energy)
     result: FloatArray = shifted / shifted.sum(axis=0)
     return result
+
+
+def as_scores(probs: FloatArray, unary: str) -> FloatArray:
+    """Return probabilities as the scores that `unary` means: themselves, or logits (equal up to a constant a pixel)."""
+    if unary != "logits":
+        return probs
+    scores: FloatArray = np.log(np.maximum(probs, np.finfo(np.float32).tiny))
+    return scores

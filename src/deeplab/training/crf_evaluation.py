@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from deeplab.crf.params import CRFParams
+from deeplab.crf.unary import as_scores
 from deeplab.crf.workers import CRFWorkers, default_num_workers
 from deeplab.metrics.confusion import ConfusionMatrix
 from deeplab.training.module import log_scores
@@ -144,7 +145,8 @@ class CRFEvaluation(pl.Callback):
             future: Future[np.ndarray] = Future()
             future.set_result(outputs["prediction"].cpu().numpy())
         else:
-            future = self._pool.submit(outputs["probabilities"].float().cpu().numpy(), batch["image"].cpu().numpy())
+            scores = as_scores(outputs["probabilities"].float().cpu().numpy(), self.params.unary)
+            future = self._pool.submit(scores, batch["image"].cpu().numpy())
         self._waiting.append((batch["id"], label, future))
         while self._waiting and self._waiting[0][2].done():
             self._collect(on_refined)
