@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplab.config.launch import run
-
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -57,6 +55,8 @@ def refine_scores(config: "DictConfig", folder: Path) -> None:
 
 def main() -> None:
     """Entry point."""
+    from deeplab.config.launch import run
+
     run("crf", refine_scores)
 
 

@@ -4,8 +4,6 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplab.config.launch import run
-
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -59,6 +57,8 @@ def search_crf(config: "DictConfig", folder: Path) -> None:
 
 def main() -> None:
     """Entry point."""
+    from deeplab.config.launch import run
+
     run("search-crf", search_crf)
 
 

@@ -84,7 +84,7 @@ def _from_checkpoint(config: "DictConfig", own: Plain) -> Inputs:
     check_device(own["trainer"])
     carried, tensors = load_checkpoint(own["checkpoint"])
     plain = overlay(carried, config)
-    preflight(plain["data"])
+    preflight({"data": plain["data"]})
     network = rebuild_network(plain, tensors, own["checkpoint"])
     if own["trainer"]["num_threads"]:
         torch.set_num_threads(own["trainer"]["num_threads"])

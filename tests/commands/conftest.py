@@ -21,6 +21,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
 from PIL import Image
 
+from deeplab.cli import MODULES
+
 CLASSES = ("ground", "grass", "sky")
 COLOURS = np.array([[150, 60, 40], [40, 160, 60], [60, 80, 200]], dtype=np.float64)
 
@@ -111,7 +113,7 @@ def call(folder: Path, command: str, *arguments: str) -> Result:
         os.chdir(folder)
         sys.argv = [f"deeplab {command}", *mode, *arguments]
         try:
-            importlib.import_module(f"deeplab.{command}").main()
+            importlib.import_module(f"deeplab.{MODULES.get(command, command)}").main()
         except SystemExit as leave:
             code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
         except Exception:

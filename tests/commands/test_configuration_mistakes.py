@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from deeplab.cli import COMMANDS
+
 MISSPELT = [
     (["experiment=dmeo"], ["no experiment=dmeo", "choose one of demo, voc12_resnet101_aspp_l"]),
     (["crf=pydensecrf"], ["no crf=pydensecrf", "choose one of", "none"]),
@@ -91,10 +93,11 @@ def test_a_gpu_where_there_is_none(run, scenes, checkpoint, monkeypatch):
         assert result.written() == set()
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "model"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_a_misspelt_key(run, command):
-    result = run(command, "trainr.devices=1")
-    assert result.refused("no key trainr", "did you mean trainer?").startswith(f"deeplab {command}: ")
+    result = run(command, "crf_.iterations=1")
+    assert result.refused("no key crf_", "did you mean crf?").startswith(f"deeplab {command}: ")
+    assert result.written() == set()
 
 
 def test_values_that_are_missing_are_named(run):

@@ -79,6 +79,8 @@ def test_the_help_shows_all_groups_of_a_command_and_the_values_that_overrides_le
         ("train", ["experiment=demo"]),
         ("evaluate", ["checkpoint=a,b.ckpt"]),
         ("predict", ["checkpoint=x", "input=y", "output=z"]),
+        ("crf", ["images=x", "probs=y, z", "output=z"]),
+        ("search-crf", ["checkpoint=x", "crf.iterations=3"]),
         ("model", ["model/backbone=vgg16"]),
     ],
 )
@@ -92,7 +94,7 @@ def test_the_configuration_can_be_printed(run, command, overrides):
 def test_the_programs_exit_codes(tmp_path):
     for arguments, code, text in (
         ([], 2, "usage: deeplab"),
-        (["trian"], 2, "no command 'trian'; choose one of train, evaluate, predict, model"),
+        (["trian"], 2, "no command 'trian'; choose one of train, evaluate, predict"),
         (["train", "optim.max_step=3"], 2, "deeplab train: There is no key optim.max_step;"),
         (["--version"], 0, "deeplab "),
     ):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -16,7 +18,7 @@ AWKWARD = [
     "[x]{y}",
     "#hash",
     "tab\there",
-    "~tilde:colon",
+    "tilde~:colon",
     "100%",
     "true",
     "12",
@@ -43,3 +45,16 @@ def test_what_needs_no_quotes_is_left_alone(argument: str) -> None:
 
 def test_a_sweep_over_paths_stays_a_sweep() -> None:
     assert quote_paths(["-m", "checkpoint=a.ckpt,b.ckpt"]) == ["-m", "checkpoint=a.ckpt,b.ckpt"]
+
+
+def test_a_name_that_begins_with_a_tilde_is_no_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert quote_paths(["input=~nobody:/x"]) == [f"input='{tmp_path}/~nobody:/x'"]
+    assert quote_paths(["input=~/x"]) == ["input='~/x'"]
+
+
+@pytest.mark.parametrize(
+    "argument", ["model.input={scale: 1.0}", "model/input=caffe_bgr", "data.layout.masks=[SegmentationClass]"]
+)
+def test_sections_and_lists_are_no_paths(argument: str) -> None:
+    assert quote_paths([argument]) == [argument]
