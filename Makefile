@@ -38,6 +38,7 @@ lint: $(STAMP) ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks
 	PYTHONPATH=src $(BIN)/lint-imports
 
 sanitize: $(STAMP) ## the CRF's C++ under AddressSanitizer and UndefinedBehaviorSanitizer

@@ -54,7 +54,8 @@ def main() -> None:
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak_of:
-        print(_peak(*options.peak_of.split(","), options))
+        backend, threads = options.peak_of.split(",")
+        print(_peak(backend, threads, options))
         return
     parts: dict[str, Callable[[argparse.Namespace], None]] = {
         "speed": _speed,

@@ -59,7 +59,7 @@ def main() -> None:
 def _time(pictures: PictureSet, crop_size: int, batch_size: int, passes: int) -> list[dict[str, float]]:
     transform = TrainTransform(crop_size, [0.5, 0.75, 1.0, 1.25, 1.5], mirror=True, pad_rgb=_MEAN_RGB, seed=0)
     sampler = TrainingSampler(len(pictures), batch_size, seed=0)
-    loader = TrainingLoader(TrainingPictures(pictures, LabelRule(21), transform), sampler, batch_size, num_workers=0)
+    loader = TrainingLoader(TrainingPictures(pictures, LabelRule(21), transform), sampler, num_workers=0)
     results = []
     for _ in range(passes + 1):
         wall, cpu = time.perf_counter(), time.process_time()

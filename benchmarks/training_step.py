@@ -85,7 +85,7 @@ def bare_loop(network: DeepLab, options: argparse.Namespace) -> Callable[[Batch]
         with mixed:
             logits = network(image)
         loss = F.cross_entropy(logits.float(), label[:, ::stride, ::stride], ignore_index=255)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         scheduler.step()
         loss.item()  # whoever watches a loss waits for it
@@ -112,7 +112,7 @@ class InTurns:
         self.processor: list[tuple[float, float]] = []
 
     def __len__(self) -> int:
-        return self.steps
+        return int(self.steps)
 
     def __iter__(self) -> Iterator[Batch]:
         for number in range(self.steps):
@@ -204,7 +204,7 @@ def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
-    network = build(options.network).to(memory_format=torch.channels_last)
+    network = build(options.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = InTurns(bare_loop(deepcopy(network).to(options.device), options), options)
     with tempfile.TemporaryDirectory() as folder:
         ours(network, loader, options, Path(folder))

@@ -65,7 +65,7 @@ def segmentation_module(options: argparse.Namespace) -> SegmentationModule:
         options.classes,
     )
     return SegmentationModule(
-        network.to(memory_format=torch.channels_last),
+        network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         Inference(),
         [str(k) for k in range(options.classes)],
         torch.optim.SGD,
