@@ -39,11 +39,13 @@ def main() -> None:
     if arguments[0] == "--version":
         print(f"deeplab {__version__}")
         return
-    command = arguments[0]
-    if command not in COMMANDS:
-        print(f"deeplab: there is no command '{command}'; choose one of {', '.join(COMMANDS)}.", file=sys.stderr)
+    # The longer name first: some commands have two words, such as `data check`.
+    command = next((" ".join(arguments[:n]) for n in (2, 1) if " ".join(arguments[:n]) in COMMANDS), None)
+    if command is None:
+        close = [name for name in COMMANDS if name.startswith(f"{arguments[0]} ")] or list(COMMANDS)
+        print(f"deeplab: there is no command '{arguments[0]}'; choose one of {', '.join(close)}.", file=sys.stderr)
         sys.exit(2)
-    del sys.argv[1]
+    del sys.argv[1 : 2 + command.count(" ")]
     # As `python -m deeplab.COMMAND`: Lightning starts the processes of the other devices by the main module's name.
     runpy.run_module(f"deeplab.{MODULES.get(command, command)}", run_name="__main__", alter_sys=True)
 
