@@ -59,16 +59,23 @@ class ImageMaskFolder:
 
     def split(self, name: str) -> FilePictures:
         """Open a split by its name, or by the path of a list of pictures."""
+        return self._open(name, must_exist=True)
+
+    def files(self, name: str) -> FilePictures:
+        """Name all files of a split without looking whether they are there."""
+        return self._open(name, must_exist=False)
+
+    def _open(self, name: str, must_exist: bool) -> FilePictures:
         if is_list_file(name):
-            return self._listed(Path(name).expanduser())
+            return self._listed(Path(name).expanduser(), must_exist)
         if self._splits == "lists":
-            return self._listed(self._lists / f"{name}.txt")
+            return self._listed(self._lists / f"{name}.txt", must_exist)
         if self._splits == "folders":
             if not (self._images / name).is_dir():
                 known = sorted(folder.name for folder in self._images.iterdir() if folder.is_dir())
                 raise InputError(f"{self._images / name}: there is no such folder; choose a split of {known}.")
-            return self._pictures(self._find(self._images / name))
-        return self._pictures(self._share(name))
+            return self._pictures(self._find(self._images / name), must_exist)
+        return self._pictures(self._share(name), must_exist)
 
     def _share(self, name: str) -> dict[str, Path]:
         found = self._find(self._images)
@@ -104,10 +111,10 @@ class ImageMaskFolder:
         name = without_suffix(path)
         return name if name != path else None
 
-    def _pictures(self, found: dict[str, Path]) -> FilePictures:
+    def _pictures(self, found: dict[str, Path], must_exist: bool) -> FilePictures:
         masks = [self._mask(name) for name in found]
         missing = [(image, mask) for image, mask in zip(found.values(), masks, strict=True) if not mask.is_file()]
-        if missing:
+        if missing and must_exist:
             image, mask = missing[0]
             raise InputError(
                 f"{mask}: there is no such mask for {image} ({len(missing)} of {len(masks)} masks are missing); add it "
@@ -118,27 +125,32 @@ class ImageMaskFolder:
     def _mask(self, name: str) -> Path:
         return self._masks / f"{name}{self._mask_suffix}"
 
-    def _listed(self, path: Path) -> FilePictures:
+    def _listed(self, path: Path, must_exist: bool) -> FilePictures:
         entries = read_list(path)
-        pairs = [self._pair(entry) for entry in entries]
+        pairs = [self._pair(entry, must_exist) for entry in entries]
         ids = [self._name(entry.picture) or entry.picture for entry in entries]
         return FilePictures(ids, [image for image, _ in pairs], [mask for _, mask in pairs])
 
-    def _pair(self, entry: ListEntry) -> tuple[Path, Path]:
+    def _pair(self, entry: ListEntry, must_exist: bool) -> tuple[Path, Path]:
+        images, mask = self._candidates(entry)
+        return _find(entry, images, must_exist), _find(entry, [mask], must_exist)
+
+    def _candidates(self, entry: ListEntry) -> tuple[list[Path], Path]:
         if entry.mask is not None:
-            return _existing(entry, [self._root / entry.picture]), _existing(entry, [self._root / entry.mask])
+            return [self._root / entry.picture], self._root / entry.mask
         name = self._name(entry.picture)
         if name is not None:
-            return _existing(entry, [self._images / entry.picture]), _existing(entry, [self._mask(name)])
+            return [self._images / entry.picture], self._mask(name)
         suffixes = PICTURE_SUFFIXES if self._image_suffix is None else (self._image_suffix,)
         spellings = [spelling for suffix in suffixes for spelling in dict.fromkeys((suffix, suffix.upper()))]
-        image = _existing(entry, [self._images / f"{entry.picture}{spelling}" for spelling in spellings])
-        return image, _existing(entry, [self._mask(entry.picture)])
+        return [self._images / f"{entry.picture}{spelling}" for spelling in spellings], self._mask(entry.picture)
 
 
-def _existing(entry: ListEntry, candidates: Sequence[Path]) -> Path:
+def _find(entry: ListEntry, candidates: Sequence[Path], must_exist: bool) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+    if not must_exist:
+        return candidates[0]
     others = " (nor with another suffix of pictures)" if len(candidates) > 1 else ""
     raise InputError(f"{entry.where}: there is no file {candidates[0]}{others}; add it or remove the line.")

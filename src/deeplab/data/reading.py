@@ -26,7 +26,11 @@ def read_picture(path: Path | str) -> UInt8Array:
     Returns uint8 (H, W, 3) in RGB order. Raises InputError for a file that is missing, empty, truncated, or no
     picture.
     """
-    data = _read_bytes(path)
+    return decode_picture(read_bytes(path), path)
+
+
+def decode_picture(data: UInt8Array, path: Path | str) -> UInt8Array:
+    """Decode a picture from the bytes of its file, as `read_picture` does; `path` names it in messages."""
     try:
         # OpenCV 5 answers None for a JPEG that breaks off, where OpenCV 4 filled the rest with grey.
         picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
@@ -45,7 +49,11 @@ def read_mask(path: Path | str) -> UInt8Array:
     Returns uint8 (H, W). Raises InputError for a file that is missing, empty, truncated, or no image, and for colour
     masks, masks of more than 8 bits and JPEG masks, whose compression changes labels.
     """
-    data = _read_bytes(path)
+    return decode_mask(read_bytes(path), path)
+
+
+def decode_mask(data: UInt8Array, path: Path | str) -> UInt8Array:
+    """Decode a mask from the bytes of its file, as `read_mask` does; `path` names it in messages."""
     try:
         with Image.open(io.BytesIO(data.tobytes())) as image:
             _check_mask_mode(image, path)
@@ -71,7 +79,8 @@ def _check_mask_mode(image: Image.Image, path: Path | str) -> None:
         raise InputError(f"{path}: the mask holds colours (mode {image.mode}), not labels; {remedy}.")
 
 
-def _read_bytes(path: Path | str) -> UInt8Array:
+def read_bytes(path: Path | str) -> UInt8Array:
+    """Read a file, uint8 (N,); raises InputError for one that is missing, empty or cannot be read."""
     try:
         # Decoding from memory, since cv2.imread mistakes the encoding of file names on some systems.
         data = np.fromfile(path, dtype=np.uint8)

@@ -43,6 +43,12 @@ class Layout(Protocol):
     def split(self, name: str) -> PictureSet: ...
 
 
+class FileLayout(Layout, Protocol):
+    """A layout of files, all of which `files` names, those that are missing included."""
+
+    def files(self, name: str) -> "FilePictures": ...
+
+
 class FilePictures:
     """Pairs of picture and mask files.
 
