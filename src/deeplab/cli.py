@@ -11,9 +11,11 @@ COMMANDS = {
     "predict": "label maps and overlays for a photo or a folder of photos",
     "crf": "refine class scores of any network, saved in files",
     "search-crf": "find the CRF's best parameters for a network (section 4.1)",
+    "data check": "read every file of a data set, report what is wrong with it",
     "model": "layers, parameters and multiply-adds of a configuration",
 }
-MODULES = {"crf": "refine_scores", "search-crf": "search_crf"}  # where the name differs; deeplab.crf is the CRF itself
+# Where the name differs; deeplab.crf is the CRF itself.
+MODULES = {"crf": "refine_scores", "search-crf": "search_crf", "data check": "check_data"}
 
 HELP = """DeepLab v2: atrous convolution, ASPP, fully connected CRF.
 

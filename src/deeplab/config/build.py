@@ -7,12 +7,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
+from deeplab.config.instantiating import make, refusal
 from deeplab.crf.dense_crf import DenseCRF
 from deeplab.crf.params import CRFParams
 from deeplab.data.module import SegmentationData
@@ -39,29 +38,6 @@ WARNINGS_WITHOUT_USE = (
 )
 
 
-def make(node: Plain, where: str) -> Any:
-    """The object of a node with a `_target_`; `where` is the node's config path.
-
-    Raises InputError when its constructor refuses a value, or Hydra the target.
-    """
-    try:
-        return instantiate(node, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if cause is None or isinstance(cause, ValueError | TypeError):
-            raise InputError(_refusal(where, cause or error)) from error
-        raise
-
-
-def _refusal(where: str, error: BaseException) -> str:
-    """A constructor's message with its place in the configuration, unless it names the key itself."""
-    if isinstance(error, InputError):
-        return str(error)
-    if isinstance(error, TypeError):
-        return f"{where}: a value has the wrong type ({error})."
-    return f"{where}: {' '.join(str(error).split())}"
-
-
 def build_network(model: Plain, num_classes: int) -> DeepLab | MultiScale:
     """The network of a configuration's `model` section, randomly initialised.
 
@@ -72,7 +48,7 @@ def build_network(model: Plain, num_classes: int) -> DeepLab | MultiScale:
         network = DeepLab(input=ImageInput(**model["input"]), backbone=backbone, head=head, num_classes=num_classes)
         return MultiScale(network, model["multi_scale"]) if model["multi_scale"] else network
     except (ValueError, TypeError) as error:
-        raise InputError(_refusal("model", error)) from error
+        raise InputError(refusal("model", error)) from error
 
 
 def initialise(network: DeepLab | MultiScale, config: Plain) -> bool:
@@ -119,7 +95,7 @@ def build_data(config: Plain, network: DeepLab | MultiScale) -> SegmentationData
             **data,
         )
     except (ValueError, TypeError) as error:
-        raise InputError(_refusal("data", error)) from error
+        raise InputError(refusal("data", error)) from error
 
 
 def build_inference(inference: Plain) -> Inference:
@@ -169,7 +145,7 @@ def build_module(config: Plain, network: DeepLab | MultiScale, freeze_bn: bool) 
         optimizer([nn.Parameter(torch.zeros(1))], lr=optim["lr"])
         schedule(0)
     except (ValueError, TypeError) as error:
-        raise InputError(_refusal("optim", error)) from error
+        raise InputError(refusal("optim", error)) from error
     return SegmentationModule(
         network=network,
         inference=build_inference(config["inference"]),
@@ -254,7 +230,7 @@ def build_trainer(
             **trainer["options"],
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise InputError(_refusal("trainer", error)) from error
+        raise InputError(refusal("trainer", error)) from error
 
 
 def prepare_network(network: nn.Module, trainer: Plain) -> None:

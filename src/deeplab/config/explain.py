@@ -20,6 +20,11 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
+def primary_config(command: str) -> str:
+    """The name of a command's file in `conf`: `data check` has data_check.yaml."""
+    return command.replace("-", "_").replace(" ", "_")
+
+
 def group_options() -> dict[str, list[str]]:
     """The groups below `conf` with the choices that each has."""
     options: dict[str, list[str]] = {}

@@ -6,7 +6,7 @@ from textwrap import fill
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from deeplab.config.explain import conf_dir, group_options
+from deeplab.config.explain import conf_dir, group_options, primary_config
 
 TRAINING = ("experiment", "model", "data", "init", "optim", "inference", "crf", "trainer", "logger", "callbacks")
 
@@ -98,7 +98,7 @@ def help_text(command: str, overrides: list[str]) -> str:
     """
     page = PAGES[command]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose(command.replace("-", "_"), overrides=overrides)
+        config = compose(primary_config(command), overrides=overrides)
     parts = [
         f"{page.purpose}\n\nusage: deeplab {command} {page.usage}",
         "Examples\n" + "\n".join(f"  deeplab {command} {text}\n      {what}" for text, what in page.examples),

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from deeplab.config import schema
-from deeplab.config.explain import added_keys, conf_dir, explain
+from deeplab.config.explain import added_keys, conf_dir, explain, primary_config
 from deeplab.config.help import help_text
 from deeplab.errors import InputError
 
@@ -79,7 +79,7 @@ def run(command: str, task: Task) -> None:
         if {"-h", "--help"} & set(sys.argv):
             print(help_text(command, [each for each in sys.argv[1:] if not each.startswith("-")]))
         else:
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command.replace("-", "_"))(
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=primary_config(command))(
                 job.run
             )()
     except InputError as error:

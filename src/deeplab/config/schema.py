@@ -259,12 +259,22 @@ class RefineConfig:
     crf: CRFConfig = field(default_factory=CRFConfig)
 
 
+@dataclass
+class DataCheckConfig:
+    """`deeplab data check`."""
+
+    splits: list[str] | None = None
+    workers: int | None = None
+    data: DataConfig = field(default_factory=DataConfig)
+
+
 SCHEMAS = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
     "search_crf": SearchCRFConfig,
     "crf": RefineConfig,
+    "data_check": DataCheckConfig,
 }
 # Sections that take any key: what is laid over a checkpoint's configuration and checked with it, and Lightning's own.
 OPEN = {
@@ -273,6 +283,7 @@ OPEN = {
     "predict": ("inference", "crf", "trainer.options"),
     "search_crf": ("data", "inference", "crf", "trainer.options"),
     "crf": (),
+    "data_check": (),
 }
 
 

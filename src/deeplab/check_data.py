@@ -1,0 +1,50 @@
+"""`deeplab data check`: read every file of a data set and report what is wrong with it."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def check_data(config: "DictConfig", folder: Path) -> None:
+    """Print what the splits hold; ends with status 1 if files are missing, unreadable or at odds with each other."""
+    from rich.console import Console
+
+    from deeplab.config.instantiating import make
+    from deeplab.config.preflight import preflight, to_plain
+    from deeplab.data.labels import LabelRule
+    from deeplab.errors import InputError
+    from deeplab.inspection.inspect import inspect
+    from deeplab.inspection.tables import print_report
+
+    own = to_plain(config)
+    preflight({"data": own["data"]})
+    data = own["data"]
+    layout = make(data["layout"], "data.layout")
+    if not hasattr(layout, "files"):
+        raise InputError(f"data={data['name']}: its pictures are generated, there are no files to check.")
+    if own["workers"] is not None and own["workers"] < 1:
+        raise InputError(f"workers={own['workers']}: it must be at least 1, or null for one a core.")
+    rule = LabelRule(len(data["class_names"]), data["label_map"], data["ignore_label"])
+    splits = own["splits"] or list(dict.fromkeys([data["train_split"], data["val_split"]]))
+    report = inspect(
+        layout, rule, splits, data["name"], train_split=data["train_split"], workers=own["workers"]
+    )
+    console = Console()
+    console.width = max(console.width, 110)  # names are not cut where output goes into a file
+    print_report(console, report, data["class_names"])
+    if report.exit_code:
+        sys.exit(report.exit_code)
+
+
+def main() -> None:
+    """Entry point."""
+    from deeplab.config.launch import run
+
+    run("data check", check_data)
+
+
+if __name__ == "__main__":
+    main()
