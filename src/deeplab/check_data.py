@@ -29,9 +29,7 @@ def check_data(config: "DictConfig", folder: Path) -> None:
         raise InputError(f"workers={own['workers']}: it must be at least 1, or null for one a core.")
     rule = LabelRule(len(data["class_names"]), data["label_map"], data["ignore_label"])
     splits = own["splits"] or list(dict.fromkeys([data["train_split"], data["val_split"]]))
-    report = inspect(
-        layout, rule, splits, data["name"], train_split=data["train_split"], workers=own["workers"]
-    )
+    report = inspect(layout, rule, splits, data["name"], train_split=data["train_split"], workers=own["workers"])
     console = Console()
     console.width = max(console.width, 110)  # names are not cut where output goes into a file
     print_report(console, report, data["class_names"])

@@ -12,10 +12,18 @@ COMMANDS = {
     "crf": "refine class scores of any network, saved in files",
     "search-crf": "find the CRF's best parameters for a network (section 4.1)",
     "data check": "read every file of a data set, report what is wrong with it",
+    "data prepare": "bring a data set's files to their places, make its masks",
+    "data validate": "refuse what a test server would refuse",
     "model": "layers, parameters and multiply-adds of a configuration",
 }
 # Where the name differs; deeplab.crf is the CRF itself.
-MODULES = {"crf": "refine_scores", "search-crf": "search_crf", "data check": "check_data"}
+MODULES = {
+    "crf": "refine_scores",
+    "search-crf": "search_crf",
+    "data check": "check_data",
+    "data prepare": "prepare_data",
+    "data validate": "validate_archive",
+}
 
 HELP = """DeepLab v2: atrous convolution, ASPP, fully connected CRF.
 

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def predict(config: "DictConfig", folder: Path) -> None:
-    """Predict every photo of `input` into `output`; ends with status 1 if one could not be read."""
+    """Predict every photo of `input` into `output`; ends with status 1, and no export, if one could not be read."""
     import torch
 
     from deeplab.config.build import build_dense_crf, build_inference, prepare_network
@@ -22,7 +22,11 @@ def predict(config: "DictConfig", folder: Path) -> None:
     from deeplab.crf.unary import as_scores
     from deeplab.data.palette import class_palette
     from deeplab.data.reading import read_picture
+    from deeplab.predict_files import check_writable, plan
     from deeplab.predict_files import predict as predict_files
+    from deeplab.submission.export import export
+    from deeplab.submission.formats import server_format
+    from deeplab.submission.validate import photo_sizes
 
     own = to_plain(config)
     check_numbers(own)
@@ -30,6 +34,13 @@ def predict(config: "DictConfig", folder: Path) -> None:
     carried, tensors = load_checkpoint(own["checkpoint"])
     plain = overlay(carried, config)
     check_numbers(plain)
+    source, output = Path(own["input"]).expanduser(), Path(own["output"]).expanduser()
+    server = None if own["export"] is None else server_format(own["export"], "export")
+    if server is not None:
+        server.check_classes(plain["data"]["class_names"])
+        jobs = {server.id_of(job.source.name): job for job in plan(source, output)}
+        sizes = photo_sizes([job.source for job in plan(source, output)], server)
+        check_writable(output)
     network = rebuild_network(plain, tensors, own["checkpoint"])
     if own["trainer"]["num_threads"]:
         torch.set_num_threads(own["trainer"]["num_threads"])
@@ -42,8 +53,8 @@ def predict(config: "DictConfig", folder: Path) -> None:
         network,
         build_inference(plain["inference"]),
         refine,
-        Path(own["input"]).expanduser(),
-        Path(own["output"]).expanduser(),
+        source,
+        output,
         plain["data"]["class_names"],
         class_palette(plain["data"]["palette"], len(plain["data"]["class_names"])),
         read_picture=read_picture,
@@ -53,6 +64,10 @@ def predict(config: "DictConfig", folder: Path) -> None:
     log.info("%s", outcome.sentence())
     if outcome.exit_code:
         sys.exit(outcome.exit_code)
+    if server is not None:
+        archive = export(server, {name: job.labels for name, job in jobs.items()}, sizes, output)
+        number = f"{len(jobs)} pictures" if len(jobs) == server.count else f"{len(jobs)} of {server.count} pictures"
+        log.info("%s, as the server of %s takes it: %s.", archive, server.name, number)
 
 
 def main() -> None:

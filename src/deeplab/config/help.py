@@ -56,6 +56,7 @@ PAGES = {
             ("checkpoint=best.ckpt input=photos output=labels", "a folder, its subfolders included"),
             ("checkpoint=best.ckpt input=photo.jpg output=labels crf=none", "one photo, without the CRF"),
             ("checkpoint=best.ckpt input=photos output=labels save_probabilities=true", "also NAME_probabilities.npz"),
+            ("checkpoint=best.ckpt input=JPEGImages output=labels export=voc12", "also an archive for the test server"),
         ),
         ("inference", "crf", "trainer"),
     ),
@@ -78,6 +79,41 @@ PAGES = {
             ("probs=scores data=voc12 data.root=VOCdevkit", "scores of any network, saved in files"),
         ),
         ("data", "inference", "crf", "trainer"),
+    ),
+    "data check": Page(
+        "Read every file of a data set and report what is missing, unreadable or at odds with the rest.\n"
+        "Ends with status 1 if anything is wrong; what only makes numbers differ from published ones is a warning.",
+        "data=NAME data.root=FOLDER [KEY=VALUE ...]",
+        (
+            ("data=voc12_aug data.root=VOCdevkit", "the splits for training and validation"),
+            ("data=voc12 data.root=VOCdevkit 'splits=[train,val,trainval]'", "splits of your choice"),
+            ("data=folder data.root=my_data 'data.class_names=[background,crack]'", "data of your own"),
+        ),
+        ("data",),
+    ),
+    "data prepare": Page(
+        "Bring a data set's files to their places and make its masks.\n"
+        "What is there stays as it is: a second run does nothing.",
+        "data=NAME root=FOLDER [KEY=VALUE ...]",
+        (
+            ("data=voc12_aug root=VOCdevkit", "download what is missing, make SegmentationClassAug"),
+            ("data=pascal_context root=VOCdevkit 'archives=[trainval.tar.gz]'", "an archive that is on disk already"),
+            ("data=cityscapes root=cityscapes download=false", "only what is there"),
+        ),
+        ("data",),
+    ),
+    "data validate": Page(
+        "Refuse what a test server would refuse: names, number, size, palette and values of the predictions.",
+        "archive=FILE format=NAME [KEY=VALUE ...]",
+        (
+            (
+                "archive=voc12_results.tgz format=voc12 images=VOC2012/JPEGImages ids=test.txt",
+                "all that can be checked",
+            ),
+            ("archive=cityscapes_results.zip format=cityscapes", "the whole test set"),
+            ("archive=some.zip format=cityscapes count=500", "another number of pictures"),
+        ),
+        (),
     ),
     "model": Page(
         "Print the layers, parameters and multiply-adds of a training configuration, for one crop of data.crop_size.",
@@ -105,7 +141,7 @@ def help_text(command: str, overrides: list[str]) -> str:
         "Flags\n  --cfg job     print the configuration and leave\n"
         "  -m            one job for every combination of comma-separated values\n"
         "  --hydra-help  Hydra's own flags",
-        "Groups (GROUP=CHOICE)\n" + "\n".join(_group(*each) for each in _groups(page)),
+        *(["Groups (GROUP=CHOICE)\n" + "\n".join(_group(*each) for each in _groups(page))] if page.groups else []),
         f"Keys (KEY=VALUE, as in data.num_workers=0), explained in {conf_dir()}\n{OmegaConf.to_yaml(config)}",
     ]
     return "\n\n".join(parts).rstrip()

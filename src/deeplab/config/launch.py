@@ -23,7 +23,7 @@ from deeplab.errors import InputError
 
 # `checkpoint`, `input` and `output` stand at the top only: model.input is a section.
 PATH_KEYS = re.compile(
-    r"^(\+{0,2}(?:(?:checkpoint|input|output|resume|split|labels)|"
+    r"^(\+{0,2}(?:(?:checkpoint|input|output|resume|split|labels|archives?|ids)|"
     r"(?:[\w@/.]+\.)?(?:path|root|images|masks|lists|probs|train_split|val_split|dir)))=(.*)$",
     re.S,
 )
@@ -53,7 +53,7 @@ def _quoted(argument: str, sweeps: bool) -> str:
     key, value = match.groups()
     if value[:1] in ("'", '"') or value in ("", "null", "???") or "${" in value or (sweeps and "," in value):
         return argument
-    if key.endswith("masks") and value.startswith("["):
+    if key.endswith(("masks", "archives")) and value.startswith("["):
         return argument
     if value.startswith("~") and os.path.expanduser(value) == value:  # noqa: PTH111 - pathlib's raises
         value = str(Path.cwd() / value)  # nobody's home, so a name like any other
@@ -79,9 +79,7 @@ def run(command: str, task: Task) -> None:
         if {"-h", "--help"} & set(sys.argv):
             print(help_text(command, [each for each in sys.argv[1:] if not each.startswith("-")]))
         else:
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=primary_config(command))(
-                job.run
-            )()
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=primary_config(command))(job.run)()
     except InputError as error:
         _leave(command, None if job.told else str(error))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:

@@ -197,6 +197,7 @@ class PredictConfig:
     input: str = MISSING
     output: str = MISSING
     save_probabilities: bool = False
+    export: str | None = None
     inference: Any = field(default_factory=dict)
     crf: Any = field(default_factory=dict)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -268,6 +269,30 @@ class DataCheckConfig:
     data: DataConfig = field(default_factory=DataConfig)
 
 
+@dataclass
+class DataPrepareConfig:
+    """`deeplab data prepare`; `archives` is a path or a list of paths."""
+
+    root: str = MISSING
+    archives: Any = field(default_factory=list)
+    download: bool = True
+    mirror: str | None = None
+    overwrite: bool = False
+    workers: int | None = None
+    data: DataConfig = field(default_factory=DataConfig)
+
+
+@dataclass
+class DataValidateConfig:
+    """`deeplab data validate`; `count` null is what the server expects."""
+
+    archive: str = MISSING
+    format: str = MISSING
+    ids: str | None = None
+    images: str | None = None
+    count: int | None = None
+
+
 SCHEMAS = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
@@ -275,6 +300,8 @@ SCHEMAS = {
     "search_crf": SearchCRFConfig,
     "crf": RefineConfig,
     "data_check": DataCheckConfig,
+    "data_prepare": DataPrepareConfig,
+    "data_validate": DataValidateConfig,
 }
 # Sections that take any key: what is laid over a checkpoint's configuration and checked with it, and Lightning's own.
 OPEN = {
@@ -284,6 +311,8 @@ OPEN = {
     "search_crf": ("data", "inference", "crf", "trainer.options"),
     "crf": (),
     "data_check": (),
+    "data_prepare": (),
+    "data_validate": (),
 }
 
 

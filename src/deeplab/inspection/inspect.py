@@ -78,9 +78,7 @@ def inspect(
     return report
 
 
-def _split(
-    layout: FileLayout, rule: LabelRule, name: str, workers: int | None, console: Console | None
-) -> SplitReport:
+def _split(layout: FileLayout, rule: LabelRule, name: str, workers: int | None, console: Console | None) -> SplitReport:
     files = layout.files(name)
     pairs = [Pair(*each, rule) for each in zip(files.ids, files.images, files.masks, strict=True)]
     zeros = np.zeros(rule.num_classes + 1, dtype=np.int64)
@@ -101,9 +99,17 @@ def _add(report: SplitReport, scanned: Scanned) -> None:
         report.digests.setdefault(scanned.digest, scanned.id)
 
 
+_WHAT = {
+    Fault.MISSING: "files are missing",
+    Fault.UNREADABLE: "files cannot be read",
+    Fault.SIZE: "masks have another size than their pictures",
+    Fault.LABEL: "masks hold values that are no labels",
+}
+
+
 def _sentence(report: SplitReport, fault: Fault) -> str:
     sentences = report.faults[fault]
-    return f"{report.name}: {len(sentences)} {fault.value}; the first: {sentences[0]}"
+    return f"{report.name}: {len(sentences)} {_WHAT[fault]}; the first: {sentences[0]}"
 
 
 def _against_published(report: SplitReport, published: Published) -> list[str]:

@@ -19,10 +19,10 @@ Counts = npt.NDArray[np.int64]
 class Fault(Enum):
     """What can be wrong with a pair."""
 
-    MISSING = "missing files"
-    UNREADABLE = "unreadable files"
-    SIZE = "pairs of different size"
-    LABEL = "masks with values that are no label"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+    SIZE = "sizes differ"
+    LABEL = "no labels"
 
 
 @dataclass(frozen=True)

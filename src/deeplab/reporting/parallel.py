@@ -35,8 +35,8 @@ def work_through(
 ) -> Iterator[Result]:
     """Yield `function(job)` for every job, in order, worked out by `workers` processes (None: one a core).
 
-    Leaving the iteration early gives up what has not begun. One worker, or few jobs, need no other process. The function
-    and its jobs must be picklable; an exception of the function is raised here.
+    Leaving the iteration early gives up what has not begun. One worker, or few jobs, need no other process. The
+    function and its jobs must be picklable; an exception of the function is raised here.
 
     Raises InputError when a worker dies, which mostly means that memory ran out.
     """
