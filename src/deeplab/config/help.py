@@ -19,6 +19,8 @@ class Page:
     usage: str
     examples: tuple[tuple[str, str], ...]
     groups: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    """Groups that have no choice of their own, with one to show the keys of: `data=folder`."""
 
 
 PAGES = {
@@ -90,6 +92,7 @@ PAGES = {
             ("data=folder data.root=my_data 'data.class_names=[background,crack]'", "data of your own"),
         ),
         ("data",),
+        ("data=folder",),
     ),
     "data prepare": Page(
         "Bring a data set's files to their places and make its masks.\n"
@@ -101,6 +104,7 @@ PAGES = {
             ("data=cityscapes root=cityscapes download=false", "only what is there"),
         ),
         ("data",),
+        ("data=folder",),
     ),
     "data validate": Page(
         "Refuse what a test server would refuse: names, number, size, palette and values of the predictions.",
@@ -134,7 +138,9 @@ def help_text(command: str, overrides: list[str]) -> str:
     """
     page = PAGES[command]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose(primary_config(command), overrides=overrides)
+        chosen = {override.partition("=")[0] for override in overrides}
+        shown = [need for need in page.needs if need.partition("=")[0] not in chosen]
+        config = compose(primary_config(command), overrides=[*overrides, *shown])
     parts = [
         f"{page.purpose}\n\nusage: deeplab {command} {page.usage}",
         "Examples\n" + "\n".join(f"  deeplab {command} {text}\n      {what}" for text, what in page.examples),

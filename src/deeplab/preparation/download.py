@@ -15,7 +15,7 @@ from deeplab.errors import InputError
 from deeplab.preparation.checksums import file_digest, matches
 from deeplab.reporting.writing import replacing
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16  # what a broken connection loses at most
 _TIMEOUT = (20, 60)  # seconds: to connect, between two blocks
 _LOST = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 

@@ -18,7 +18,8 @@ from deeplab.reporting.progress import progress_bar
 
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedError, RuntimeError)
 
-Entry = tuple[str, IO[bytes]]
+Entry = tuple[str, int, IO[bytes]]
+"""Name, size and content of a packed file."""
 
 
 def unfinished(archive: str, target: Path) -> Path:
@@ -61,11 +62,11 @@ def _unpack_all(archive: Path, staging: Path, strip: str, console: Console) -> i
     with progress_bar(console) as progress:
         bar = progress.add_task(f"unpack {escape(archive.name)}", total=None, name="")
         try:
-            for name, content in _entries(archive, staging):
+            for name, size, content in _entries(archive, staging):
                 place = _place(archive, name, strip)
                 if place is None:
                     continue
-                _write(staging / place, content)
+                _write(staging / place, size, content)
                 count += 1
                 progress.update(bar, completed=count, name=escape(place.name))
         except _DAMAGED as error:
@@ -102,7 +103,7 @@ def _zip_entries(archive: Path, free: int) -> Iterator[Entry]:
                 raise _no_file(archive, member.filename)
             else:
                 with packed.open(member) as content:
-                    yield member.filename, content
+                    yield member.filename, member.file_size, content
 
 
 def _tar_entries(archive: Path) -> Iterator[Entry]:
@@ -115,9 +116,9 @@ def _tar_entries(archive: Path) -> Iterator[Entry]:
             else:
                 content = packed.extractfile(member)
                 assert content is not None
-                yield member.name, content
-                if content.tell() < member.size:
-                    raise EOFError
+                yield member.name, member.size, content
+        while packed.fileobj is not None and packed.fileobj.read(1 << 20):
+            pass  # to the end, where gzip has its checksum
 
 
 def _place(archive: Path, name: str, strip: str) -> PurePosixPath | None:
@@ -133,7 +134,7 @@ def _place(archive: Path, name: str, strip: str) -> PurePosixPath | None:
     return path.relative_to(top) if strip and path.is_relative_to(top) else path
 
 
-def _write(path: Path, content: IO[bytes]) -> None:
+def _write(path: Path, size: int, content: IO[bytes]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("xb")
@@ -146,6 +147,9 @@ def _write(path: Path, content: IO[bytes]) -> None:
                 file.flush()
             except OSError as error:
                 raise _no_place(path, error) from error
+            size -= len(block)
+    if size:
+        raise EOFError
 
 
 def _merge(source: Path, target: Path) -> None:

@@ -80,8 +80,8 @@ def _voc(name: str, competition: str) -> ServerFormat:
     )
 
 
-# VOC: comp6 is what published archives use (zhanghang1989/PyTorch-Encoding, issues 190 and 225); comp5 is said to be for
-# networks that saw VOC's data alone (not established). Cityscapes: evalPixelLevelSemanticLabeling.py of
+# VOC: comp6 is what published archives use (zhanghang1989/PyTorch-Encoding, issues 190 and 225); comp5 is said to be
+# for networks that saw VOC's data alone (not established). Cityscapes: evalPixelLevelSemanticLabeling.py of
 # mcordts/cityscapesScripts finds <city>_123456_123456*.png and wants original ids.
 FORMATS = {
     "voc12": _voc("voc12", "comp6"),
