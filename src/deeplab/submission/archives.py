@@ -42,7 +42,7 @@ def read_archive(path: Path) -> Iterator[Entry]:
 
 def _write_tgz(file: BinaryIO, entries: Iterable[Entry]) -> None:
     with (
-        gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6, mtime=0) as packed,
+        gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
     ):
         for name, content in entries:

@@ -112,6 +112,7 @@ def _size(photo: Path) -> tuple[int, int]:
 def _faults(content: bytes, name: str, server: ServerFormat, sizes: Sizes | None) -> list[str]:
     try:
         labels = decode_mask(np.frombuffer(content, dtype=np.uint8), name)
+        Image.open(BytesIO(content)).verify()  # decoding alone takes a file whose end is missing
         with Image.open(BytesIO(content)) as image:
             kind, mode, size, palette = image.format, image.mode, image.size, image.getpalette() or []
     except (InputError, OSError, SyntaxError, ValueError):
