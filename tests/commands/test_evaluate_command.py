@@ -139,6 +139,20 @@ def test_other_data_with_the_same_classes(run, checkpoint, data, tmp_path):
     assert metrics(tmp_path / "out")["num_images"] == 1  # a fifth of six
 
 
+def test_unreadable_pictures_are_left_out_only_by_choice(run, trained, checkpoint, tmp_path):
+    shutil.copytree(trained.data, tmp_path / "damaged")
+    for path in (tmp_path / "damaged/images/val/1.jpg", tmp_path / "damaged/masks/val/2.png"):
+        path.write_bytes(path.read_bytes()[:60])
+    words = [f"checkpoint={checkpoint}", "data.root=damaged", "crf=none", "output=out"]
+    run("evaluate", *words).refused("damaged/", "breaks off")
+    result = run("evaluate", *words, "skip_unreadable=true").worked()
+    assert "damaged/images/val/1.jpg" in result.out + result.err
+    assert "damaged/masks/val/2.png" in result.out + result.err
+    document = metrics(tmp_path / "out")
+    assert (document["num_images"], document["num_skipped"]) == (1, 2)
+    check_numbers(document, counted(tmp_path / "out/predictions", tmp_path / "damaged/masks/val"))
+
+
 MISTAKES = [
     (["crf.iterationz=5"], ["no key crf.iterationz", "did you mean crf.iterations?"]),
     (["crf.iterations=many"], ["crf.iterations", "'many' is not a whole number"]),

@@ -181,6 +181,7 @@ class EvaluateConfig:
     checkpoint: str = MISSING
     output: str | None = None
     split: str | None = None
+    skip_unreadable: bool = False
     save_predictions: bool = True
     num_pictures: int = 12
     data: Any = field(default_factory=dict)

@@ -58,7 +58,7 @@ def _place(paper: Mapping[str, Any]) -> str:
 def _caption(document: Mapping[str, Any]) -> str:
     parts = [f"{document['num_images']} pictures"]
     if document.get("num_skipped"):
-        parts.append(f"{document['num_skipped']} unreadable ones skipped")
+        parts.append(f"{document['num_skipped']} unreadable and left out")
     if document.get("num_crf_skipped"):
         parts.append(f"{document['num_crf_skipped']} without the CRF")
     if document.get("seconds") is not None:
