@@ -13,6 +13,7 @@ from rich.console import Console
 from deeplab.config.build import build_crf_evaluation, build_trainer
 from deeplab.data.module import SegmentationData
 from deeplab.errors import InputError
+from deeplab.reporting.boundary import PLOT, boundary_document, write_boundary_plot
 from deeplab.reporting.run_files import METRICS, PER_PICTURE, metrics_document, write_json, write_per_picture
 from deeplab.reporting.tables import result_table
 from deeplab.training.evaluation import EvaluationFiles
@@ -44,6 +45,7 @@ def score(
         with_crf=config["crf"]["backend"] != "none",
         save_predictions=config["save_predictions"],
         num_pictures=config["num_pictures"],
+        void_outlines=data.void_outlines,
     )
     crf = build_crf_evaluation(config["crf"], names, on_refined=files.add_refined)
     callbacks: list[pl.Callback] = [files] if crf is None else [files, crf]
@@ -65,10 +67,14 @@ def score(
         config=config,
         seconds=round(time.perf_counter() - start, 2),
         paper=config["paper"],
+        boundary=boundary_document(files.boundary, files.boundary_crf if files.with_crf else None, names),
+        split=split,
     )
+    title = f"{config['name']}: {config['data']['name']} {split}"
     write_per_picture(folder / PER_PICTURE, ids, before, after)
     write_json(folder / METRICS, document)
-    Console().print(result_table(document, f"{config['name']}: {config['data']['name']} {split}"))
+    write_boundary_plot(folder / PLOT, document, title)
+    Console().print(result_table(document, title))
     log.info("Everything lies in %s", folder)
 
 

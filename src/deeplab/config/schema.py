@@ -47,6 +47,7 @@ class DataConfig:
     palette: Any = "voc"
     ignore_label: int = 255
     label_map: Any = None
+    void_outlines: bool = False
     layout: Any = MISSING
     train_split: str = "train"
     val_split: str = "val"

@@ -52,6 +52,7 @@ class SegmentationData(pl.LightningDataModule):
         hold_out_seed: int = 0,
         ignore_label: int = VOID,
         label_map: Mapping[int, int] | None = None,
+        void_outlines: bool = False,
         palette: str | Sequence[Sequence[int]] = "voc",
         name: str = "",
         root: str | None = None,
@@ -64,6 +65,7 @@ class SegmentationData(pl.LightningDataModule):
         self.root = root
         self.num_classes = num_classes
         self.class_names = list(class_names)
+        self.void_outlines = void_outlines
         self.palette = class_palette(palette, num_classes)
         self.test_split: str | None = None
         self._layout = layout
