@@ -34,7 +34,38 @@ def build(*overrides: str) -> SegmentationData:
 
 
 def test_this_covers_every_file() -> None:
-    assert {path.stem for path in (CONF / "data").glob("*.yaml")} == {"folder", "scenes", "voc12", "voc12_aug"}
+    here = {"folder", "scenes", "voc12", "voc12_aug"}
+    prepared = {"pascal_context", "person_part", "cityscapes", "coco", "coco_stuff_10k", "coco_stuff_164k"}
+    assert {path.stem for path in (CONF / "data").glob("*.yaml")} == here | prepared
+
+
+@pytest.mark.parametrize(
+    ("name", "pictures", "mask", "lists", "classes"),
+    [
+        ("pascal_context", "VOC2010/JPEGImages/{}.jpg", "VOC2010/SegmentationClassContext/{}.png",
+         "VOC2010/ImageSets/SegmentationContext/{}.txt", 60),
+        ("person_part", "JPEGImages/{}.jpg", "SegmentationPart/{}.png", "list/{}_id.txt", 7),
+        ("cityscapes", "leftImg8bit/{0}/bonn/bonn_000000_00000{1}_leftImg8bit.png",
+         "gtFine/{0}/bonn/bonn_000000_00000{1}_gtFine_labelTrainIds.png", None, 19),
+        ("coco", "{0}2017/{1}.jpg", "masks/{0}2017/{1}.png", None, 81),
+        ("coco_stuff_10k", "images/{}.jpg", "masks/{}.png", "imageLists/{}.txt", 182),
+        ("coco_stuff_164k", "images/{0}2017/{1}.jpg", "annotations/{0}2017/{1}.png", None, 182),
+    ],
+)  # fmt: skip
+def test_prepared_sets(
+    tmp_path: Path, save_picture: Save, save_mask: Save, name: str, pictures: str, mask: str, lists: str | None,
+    classes: int,
+) -> None:  # fmt: skip
+    for number, split in enumerate(("train", "test" if name == "coco_stuff_10k" else "val")):
+        place = (split, number) if lists is None else (f"{split}{number}", number)
+        save_picture(tmp_path / pictures.format(*place), np.zeros((9, 9, 3), dtype=np.uint8))
+        save_mask(tmp_path / mask.format(*place), np.full((9, 9), classes - 1, dtype=np.uint8))
+        if lists is not None:
+            (tmp_path / lists.format(split)).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / lists.format(split)).write_text(f"{split}{number}")
+    data = build(f"data={name}", f"data.root='{tmp_path}'", "data.num_workers=0", "data.batch_size_per_device=1")
+    assert data.num_classes == classes and len(data.training_pictures()) == 1
+    assert [sample["label"].unique().tolist() for sample in data.val_dataloader()] == [[classes - 1]]
 
 
 def test_scenes() -> None:

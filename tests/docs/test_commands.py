@@ -25,12 +25,14 @@ from deeplab.cli import COMMANDS
 from deeplab.config import schema
 from deeplab.config.build import build_crf_params, build_inference, build_network, freeze
 from deeplab.config.check import GIVEN_LATER, check, check_crop, check_numbers
-from deeplab.config.explain import added_keys, conf_dir
+from deeplab.config.explain import added_keys, conf_dir, primary_config
 from deeplab.config.from_checkpoint import overlay
 from deeplab.config.launch import quote_paths
 from deeplab.config.preflight import preflight, to_plain
 from deeplab.crf_search.cells import grid
+from deeplab.preparation.prepare import recipe
 from deeplab.search_inputs import overlay_crf
+from deeplab.submission.formats import server_format
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -135,7 +137,7 @@ def composed(name: str, overrides: list[str], flags: dict[str, str]) -> DictConf
         folder = Path(flags["--config-dir"]).resolve()
         assert folder.is_dir(), f"--config-dir {flags['--config-dir']}: no document says what is in it"
         overrides = [*overrides, f"hydra.searchpath=[file://{folder}]"]
-    config = compose(name.replace("-", "_"), overrides=overrides)
+    config = compose(primary_config(name), overrides=overrides)
     assert list(added_keys(config)) == []
     return config
 
@@ -217,6 +219,20 @@ def search_crf(overrides: list[str], flags: dict[str, str]) -> None:
     preflight(own["data"])
 
 
+def check_data(overrides: list[str], flags: dict[str, str]) -> None:
+    preflight({"data": to_plain(composed("data check", overrides, flags))["data"]})
+
+
+def prepare_data(overrides: list[str], flags: dict[str, str]) -> None:
+    own = to_plain(composed("data prepare", overrides, flags))
+    known = [original.archive for original in recipe(own["data"]["name"], own["data"]["class_names"]).originals]
+    assert set(own["archives"]) <= set(known)
+
+
+def validate_archive(overrides: list[str], flags: dict[str, str]) -> None:
+    server_format(to_plain(composed("data validate", overrides, flags))["format"], "format")
+
+
 CHECKS = {
     "train": train,
     "model": model,
@@ -224,7 +240,18 @@ CHECKS = {
     "predict": predict,
     "crf": refine_scores,
     "search-crf": search_crf,
+    "data check": check_data,
+    "data prepare": prepare_data,
+    "data validate": validate_archive,
 }
+
+
+def command_of(line: str) -> str:
+    """The command that a line calls; some have two words."""
+    words = line.split()[1:]
+    found = [" ".join(words[:count]) for count in (2, 1) if " ".join(words[:count]) in COMMANDS]
+    assert found, f"{line}: there is no such command"
+    return found[0]
 
 
 def check_line(line: str) -> None:
@@ -232,13 +259,13 @@ def check_line(line: str) -> None:
     _, *words = shlex.split(line, comments=True)
     if words == ["--help"]:
         return
-    assert words and words[0] in COMMANDS, f"{line}: there is no such command"
-    command = parsed(words[1:])
+    name = command_of(line)
+    command = parsed(words[1 + name.count(" ") :])
     if command.flags.keys() & {"--help", "--cfg"}:
-        composed(words[0], command.overrides, command.flags)
+        composed(name, command.overrides, command.flags)
         return
     for job in jobs(command.overrides, "-m" in command.flags):
-        CHECKS[words[0]](job, command.flags)
+        CHECKS[name](job, command.flags)
 
 
 @pytest.mark.parametrize("line", shell_lines("deeplab"))
@@ -247,7 +274,8 @@ def test_every_deeplab_command_fits(line: str) -> None:
 
 
 def test_every_command_has_an_example() -> None:
-    shown = {param.values[0].split()[1] for param in shell_lines("deeplab")}
+    lines = [param.values[0] for param in shell_lines("deeplab") if "--help" not in param.values[0]]
+    shown = {command_of(line) for line in lines}
     assert shown >= set(COMMANDS)
 
 
@@ -280,6 +308,14 @@ def test_every_command_has_an_example() -> None:
         "deeplab predict checkpoint=outputs/demo/TIME/checkpoints/best.ckpt input=photos output=x inference.scale=1",
         "deeplab crf images=photos probs=scores",
         "deeplab crf images=photos probs=scores output=x crf.sigma=3",
+        "deeplab data",
+        "deeplab data chekc data=voc12 data.root=x",
+        "deeplab data check",
+        "deeplab data check data=voc12",
+        "deeplab data prepare data=voc12",
+        "deeplab data prepare data=scenes root=x",
+        "deeplab data prepare data=voc12 root=x archives=[other.tar]",
+        "deeplab data validate archive=x.tgz format=voc",
         "deeplab search-crf",
         "deeplab search-crf probs=scores",
         "deeplab search-crf probs=scores images=photos",
