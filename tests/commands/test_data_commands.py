@@ -113,6 +113,7 @@ def test_a_file_in_the_roots_place(run: Run, tmp_path: Path) -> None:
     prepare(run, tmp_path / "file").refused("cannot be written", code=2)
 
 
+@pytest.mark.slow
 def test_prepare_that_is_killed_leaves_nothing_half_made(voc: Path) -> None:
     for number in range(400):
         labels = np.random.default_rng(number).integers(0, 21, (375, 500), dtype=np.uint8)
