@@ -56,6 +56,7 @@ def download(
         raise _no_place(target, error) from error
     part = _Part(target)
     with _bar(console or Console(stderr=True)) as progress:
+        progress.add_task(target.name, total=None)
         for attempt in range(attempts):
             try:
                 _fetch(url, part, progress)
@@ -129,14 +130,12 @@ def _fetch(url: str, part: _Part, progress: Progress) -> None:
 
 
 def _receive(answer: requests.Response, part: _Part, total: int | None, progress: Progress) -> None:
-    bar = progress.add_task(part.target.name, total=total, completed=part.size)
-    try:
-        with part.path.open("ab") as file:
-            for block in answer.iter_content(_BLOCK):
-                file.write(block)
-                progress.advance(bar, len(block))
-    finally:
-        progress.remove_task(bar)
+    bar = progress.task_ids[0]
+    progress.update(bar, total=total, completed=part.size)
+    with part.path.open("ab") as file:
+        for block in answer.iter_content(_BLOCK):
+            file.write(block)
+            progress.advance(bar, len(block))
 
 
 def _refuse(url: str, answer: requests.Response, target: Path) -> None:

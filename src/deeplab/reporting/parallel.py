@@ -40,6 +40,8 @@ def work_through(
 
     Raises InputError when a worker dies, which mostly means that memory ran out.
     """
+    if not jobs:
+        return
     count = available_cores() if workers is None else workers
     with progress_bar(console or Console(stderr=True)) as progress:
         bar = progress.add_task(description, total=len(jobs), name="")
