@@ -48,7 +48,7 @@ bool Marginals::start(const std::vector<const float*>& initial, float negligible
         set_labels(largest(top, wanted));
     }
     Q_ = Array<float>(N_ * stride_ + 8);
-    split_unary();
+    split_unary(true);
     each_block([&](int64_t p, int64_t n) {
         std::vector<float> q(n * lanes_), ignored(top_size());
         if (initial.empty()) {
@@ -64,16 +64,16 @@ bool Marginals::start(const std::vector<const float*>& initial, float negligible
 }
 
 bool Marginals::find_tops(std::vector<float>& top) const {
-    const int K = num_classes(), lanes = rounded(K);
+    const int K = num_classes();
     std::atomic<bool> finite{true};
-    std::vector<float> tops(blocks_ * (lanes + 1), 0.0f), all(lanes + 1, 0.0f);
-    each_block([&](int64_t p, int64_t n) {
-        std::vector<float> q(n * lanes);
-        if (!simd().unary(scores_.data(), K, p, n, logits_, q.data(), lanes)) finite = false;
-        simd().softmax(q.data(), K, p, n, nullptr, tops.data() + p / kPixels * (lanes + 1));
+    const int64_t parts = 64, step = (blocks_ + parts - 1) / parts;
+    std::vector<float> tops(parts * 8 * K, 0.0f);
+    parallel_for(parts, threads_, [&](int64_t part) {
+        for (int64_t b = part * step; b < std::min(blocks_, (part + 1) * step); ++b)
+            if (!simd().tops(scores_.data(), K, b * kPixels, std::min(kPixels, N_ - b * kPixels), logits_, &tops[part * 8 * K]))
+                finite = false;
     });
-    raise(all, tops);
-    std::copy(all.begin(), all.begin() + K, top.begin());
+    for (size_t i = 0; i < tops.size(); ++i) top[i / 8 % K] = std::max(top[i / 8 % K], tops[i]);
     return finite;
 }
 
@@ -100,7 +100,7 @@ void Marginals::set_labels(std::vector<int> active) {
     }
 }
 
-void Marginals::split_unary() {
+void Marginals::split_unary(bool rows_too) {
     if (!idle_labels_.empty() && !idle_.most) {
         idle_memory_ = Array<float>(4 * N_);
         float* at = idle_memory_.data();
@@ -108,7 +108,7 @@ void Marginals::split_unary() {
     }
     if (keep_unary_ && unary_.size() < N_ * lanes_) unary_ = Array<float>(N_ * lanes_);
     each_block([&](int64_t p, int64_t n) {
-        if (keep_unary_)
+        if (keep_unary_ && rows_too)
             simd().unary(active_scores_.data(), int(active_.size()), p, n, logits_, unary_.data() + p * lanes_, lanes_);
         if (!idle_labels_.empty())
             simd().rest(idle_scores_.data(), int(idle_scores_.size()), p, n, logits_, idle_.most, idle_.sum);
@@ -139,12 +139,14 @@ void Marginals::choose(float negligible, const std::vector<float>& top) {
     set_labels(largest(all, wanted));
     if (risen) {
         regrow(old, old_stride);
-    } else {
-        std::vector<int> from;
-        for (int k : active_) from.push_back(int(std::find(old.begin(), old.end(), k) - old.begin()));
-        shrink(from, old_stride);
+        split_unary(true);
+        return;
     }
-    split_unary();
+    std::vector<int> from;
+    for (int k : active_) from.push_back(int(std::find(old.begin(), old.end(), k) - old.begin()));
+    shrink(Q_, from, old_stride);
+    if (keep_unary_) shrink(unary_, from, old_stride);
+    split_unary(false);
 }
 
 std::vector<float> Marginals::idle_tops() const {
@@ -152,8 +154,9 @@ std::vector<float> Marginals::idle_tops() const {
     std::vector<float> tops(blocks_ * count), all(count, 0.0f), result(num_classes(), 0.0f);
     each_block([&](int64_t p, int64_t n) {
         float q[kPixels];
+        float* const to[] = {q};
         for (size_t k = 0; k < count; ++k) {
-            simd().idle(idle_scores_[k], p, n, logits_, idle_, q);
+            simd().idle(&idle_scores_[k], 1, p, n, logits_, idle_, to, 0);
             tops[p / kPixels * count + k] = *std::max_element(q, q + n);
         }
     });
@@ -163,20 +166,20 @@ std::vector<float> Marginals::idle_tops() const {
 }
 
 // Moves the rows together in place: another array would be the largest thing in memory.
-void Marginals::shrink(const std::vector<int>& from, int64_t old_stride) {
+void Marginals::shrink(const Array<float>& rows, const std::vector<int>& from, int64_t old_stride) const {
     const int64_t parts = 16;
     const auto first = [&](int64_t part) { return N_ * part / parts; };
     parallel_for(parts, threads_, [&](int64_t part) {
         std::vector<float> row(stride_, 0.0f);
-        const float* old = Q_.data() + first(part) * old_stride;
-        float* to = Q_.data() + first(part) * old_stride;
+        const float* old = rows.data() + first(part) * old_stride;
+        float* to = rows.data() + first(part) * old_stride;
         for (int64_t p = first(part); p < first(part + 1); ++p, old += old_stride, to += stride_) {
             for (size_t k = 0; k < from.size(); ++k) row[k] = old[from[k]];
             std::memcpy(to, row.data(), stride_ * sizeof(float));
         }
     });
     for (int64_t part = 1; part < parts; ++part)
-        std::memmove(Q_.data() + first(part) * stride_, Q_.data() + first(part) * old_stride,
+        std::memmove(rows.data() + first(part) * stride_, rows.data() + first(part) * old_stride,
                      (first(part + 1) - first(part)) * stride_ * sizeof(float));
 }
 
@@ -186,10 +189,11 @@ void Marginals::regrow(const std::vector<int>& old_active, int64_t old_stride) {
     each_block([&](int64_t p, int64_t n) {
         std::vector<float> rows(n * lanes_, 0.0f);
         float q[kPixels];
+        float* const to[] = {q};
         for (size_t k = 0; k < active_.size(); ++k) {
             const auto old = std::find(old_active.begin(), old_active.end(), active_[k]);
             const float* kept = Q_.data() + p * old_stride + (old - old_active.begin());
-            if (old == old_active.end()) simd().idle(active_scores_[k], p, n, logits_, idle_, q);
+            if (old == old_active.end()) simd().idle(&active_scores_[k], 1, p, n, logits_, idle_, to, 0);
             for (int64_t i = 0; i < n; ++i) rows[i * lanes_ + k] = old == old_active.end() ? q[i] : kept[i * old_stride];
         }
         simd().store(rows.data(), lanes_, grown.data() + p * stride_, stride_, n, false);
@@ -198,12 +202,12 @@ void Marginals::regrow(const std::vector<int>& old_active, int64_t old_stride) {
 }
 
 void Marginals::write(const std::vector<float*>& out) const {
-    std::vector<float*> active;
+    std::vector<float*> active, idle;
     for (int k : active_) active.push_back(out[k]);
+    for (int k : idle_labels_) idle.push_back(out[k]);
     each_block([&](int64_t p, int64_t n) {
         simd().planes(rows(p), stride_, int(active_.size()), n, active.data(), p);
-        for (size_t k = 0; k < idle_labels_.size(); ++k)
-            simd().idle(idle_scores_[k], p, n, logits_, idle_, out[idle_labels_[k]] + p);
+        if (!idle.empty()) simd().idle(idle_scores_.data(), int(idle.size()), p, n, logits_, idle_, idle.data(), p);
     });
 }
 

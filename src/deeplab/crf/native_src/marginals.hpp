@@ -47,8 +47,8 @@ class Marginals {
     bool find_tops(std::vector<float>& top) const;
     std::vector<float> idle_tops() const;
     void set_labels(std::vector<int> active);
-    void split_unary();
-    void shrink(const std::vector<int>& from, int64_t old_stride);
+    void split_unary(bool rows_too);
+    void shrink(const Array<float>& rows, const std::vector<int>& from, int64_t old_stride) const;
     void regrow(const std::vector<int>& old_active, int64_t old_stride);
     std::vector<int> largest(const std::vector<float>& top, int count) const;
     template <class Body>

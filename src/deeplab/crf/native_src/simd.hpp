@@ -47,8 +47,8 @@ struct Simd {
     void (*grid_slice)(int lanes, const float* ring, int ring_mask, int columns, int first_column, const GridTap* taps,
                        const float* scale, float weight, float* out, int64_t stride, int64_t count);
     // Rows of -energy of pixels [begin, begin + count) from planes of scores: log(clip(p, 1e-5, 1)), or the logits
-    // themselves; the stride holds whole blocks of 8 labels. Returns false if a score is not finite.
-    bool (*unary)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* rows, int64_t stride);
+    // themselves; the stride holds whole blocks of 8 labels.
+    void (*unary)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* rows, int64_t stride);
     // Of these labels' -energies u at each pixel: the highest, and the sum of exp(u - highest).
     void (*rest)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* most, float* sum);
     // Turns rows of scores, in whole blocks of 8 labels, into probabilities in place; beyond `labels` they become 0. `top`
@@ -58,8 +58,12 @@ struct Simd {
     float (*store)(const float* rows, int64_t stride, float* Q, int64_t q_stride, int64_t count, bool compare);
     // Writes rows of marginals to planes; reads whole blocks of 8 labels.
     void (*planes)(const float* Q, int64_t q_stride, int labels, int64_t count, float* const* out, int64_t begin);
-    // The marginals of one idle label, `count` floats.
-    void (*idle)(const float* scores, int64_t begin, int64_t count, bool logits, const Idle& idle, float* out);
+    // The marginals of idle labels, from pixel out_begin of the planes `out` on.
+    void (*idle)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, const Idle& idle,
+                 float* const* out, int64_t out_begin);
+    // Raises top[8 k .. 8 k + 7], whose largest counts, to the highest softmax of the unary of label k. Returns false if a
+    // score is not finite.
+    bool (*tops)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* top);
 };
 
 extern const Simd simd_baseline;
