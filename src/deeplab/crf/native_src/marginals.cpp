@@ -27,7 +27,9 @@ Marginals::Marginals(std::vector<const float*> scores, int64_t num_pixels, bool 
       blocks_((num_pixels + kPixels - 1) / kPixels),
       logits_(logits),
       keep_unary_(num_pixels * int64_t(scores_.size()) * int64_t(sizeof(float)) <= kLargeBytes),
-      threads_(num_threads) {}
+      threads_(num_threads) {
+    if (!keep_unary_) drop_memory();
+}
 
 template <class Body>
 void Marginals::each_block(const Body& body) const {
