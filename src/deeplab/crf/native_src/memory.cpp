@@ -5,6 +5,9 @@
 #include <mutex>
 #include <new>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
@@ -72,6 +75,9 @@ void drop_memory() {
     for (const auto& [bytes, memory] : kept) std::free(memory);
     kept.clear();
     kept_bytes = 0;
+#ifdef __GLIBC__
+    malloc_trim(0);  // what the lattice was built with lies free between what is in use
+#endif
 }
 
 }  // namespace crf

@@ -43,9 +43,9 @@ struct Simd {
     // Grid: out = exists * (middle + (ahead + behind) / 2) for `count` cells.
     void (*grid_blur)(int lanes, const float* middle, const float* ahead, const float* behind, const float* exists, float* out,
                       int64_t count);
-    // Grid: adds weight * scale * slice of `count` pixels to their rows in out.
+    // Grid: adds weight * norm * slice of `count` pixels to their rows in out.
     void (*grid_slice)(int lanes, const float* ring, int ring_mask, int columns, int first_column, const GridTap* taps,
-                       const float* scale, float weight, float* out, int64_t stride, int64_t count);
+                       const float* norm, float weight, float* out, int64_t stride, int64_t count);
     // Rows of -energy of pixels [begin, begin + count) from planes of scores: log(clip(p, 1e-5, 1)), or the logits
     // themselves; the stride holds whole blocks of 8 labels.
     void (*unary)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* rows, int64_t stride);

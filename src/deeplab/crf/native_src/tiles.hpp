@@ -18,7 +18,8 @@ class Tiles {
         float std = 1;
         for (const Grid* g : grids) std = std::max(std, g->xy_std);
         x_cut_ = cuts(width, int64_t(160 * std));
-        y_cut_ = cuts(height, int64_t(64 * std));
+        // What is copied around the cuts of a large picture counts in its memory.
+        y_cut_ = cuts(height, int64_t((height < 1000 ? 64 : 128) * std));
         for (const Grid* g : grids) {
             for (int64_t i = 0; i < count(); ++i) {
                 const Tile t = tile(i), r = reach(*g, t);
