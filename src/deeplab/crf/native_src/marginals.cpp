@@ -10,8 +10,8 @@
 namespace crf {
 namespace {
 
-// Above this the unary is computed anew in each iteration rather than kept, and rows of marginals are not padded.
-constexpr int64_t kLargeBytes = int64_t(48) << 20;
+// Scores of more bytes: the unary is computed anew in each iteration rather than kept, and marginals are not padded.
+int64_t large_bytes = int64_t(48) << 20;
 
 int rounded(int labels) { return (labels + 7) / 8 * 8; }
 
@@ -21,12 +21,14 @@ void raise(std::vector<float>& top, const std::vector<float>& other) {
 
 }  // namespace
 
+void set_large_bytes(int64_t bytes) { large_bytes = bytes; }
+
 Marginals::Marginals(std::vector<const float*> scores, int64_t num_pixels, bool logits, int num_threads)
     : scores_(std::move(scores)),
       N_(num_pixels),
       blocks_((num_pixels + kPixels - 1) / kPixels),
       logits_(logits),
-      keep_unary_(num_pixels * int64_t(scores_.size()) * int64_t(sizeof(float)) <= kLargeBytes),
+      keep_unary_(num_pixels * int64_t(scores_.size()) * int64_t(sizeof(float)) <= large_bytes),
       threads_(num_threads) {
     if (!keep_unary_) drop_memory();
 }

@@ -69,4 +69,7 @@ class Marginals {
     Idle idle_{};
 };
 
+// From how many bytes of scores on memory is saved rather than time; for tests.
+void set_large_bytes(int64_t bytes);
+
 }  // namespace crf

@@ -18,11 +18,13 @@ namespace {
 
 using Buffer = Array<float>;
 
+float negligible_scale = 1;
+
 // The marginal below which a label is idle (marginals.hpp).
 float negligible(const std::vector<Term>& terms) {
     float weights = 0;
     for (const Term& term : terms) weights += term.weight;
-    return std::sqrt(7e-8f / std::max(weights, 1.0f));
+    return negligible_scale * std::sqrt(7e-8f / std::max(weights, 1.0f));
 }
 
 struct Trace {
@@ -242,6 +244,8 @@ class MeanField {
 };
 
 }  // namespace
+
+void scale_negligible(float scale) { negligible_scale = scale; }
 
 MeanFieldResult mean_field(const float* scores, int num_classes, int64_t height, int64_t width, const std::vector<Term>& terms,
                            const MeanFieldOptions& options) {

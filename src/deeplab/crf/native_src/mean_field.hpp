@@ -40,4 +40,7 @@ struct MeanFieldResult {
 MeanFieldResult mean_field(const float* scores, int num_classes, int64_t height, int64_t width, const std::vector<Term>& terms,
                            const MeanFieldOptions& options);
 
+// Leaves out labels below `scale` times what is negligible; for tests.
+void scale_negligible(float scale);
+
 }  // namespace crf

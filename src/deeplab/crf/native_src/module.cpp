@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "marginals.hpp"
 #include "mean_field.hpp"
 #include "parallel.hpp"
 #include "simd.hpp"
@@ -155,4 +156,6 @@ PYBIND11_MODULE(_native, m) {
     m.def("mean_field", &mean_field);
     m.def("instruction_set", [] { return crf::simd().name; });
     m.def("force_baseline", &crf::force_baseline);
+    m.def("set_large_bytes", &crf::set_large_bytes);
+    m.def("scale_negligible", &crf::scale_negligible);
 }
