@@ -12,14 +12,19 @@ from deeplab.crf.problem import Problem, Refinement
 from deeplab.crf.unary import softmax, unary_energy
 
 
-def approximate(problem: Problem, run: Callable[[Problem], Refinement]) -> Refinement:
-    """Refine with `run`, by way of a smaller problem if the parameters ask for one."""
+def approximate(
+    problem: Problem, run: Callable[[Problem], Refinement], selects_labels: bool = False
+) -> Refinement:
+    """Refine with `run`, by way of a smaller problem if the parameters ask for one.
+
+    selects_labels: whether `run` heeds `Problem.labels`, so that no scores need to be copied.
+    """
     if problem.params.prune_below > 0:
-        return _pruned(problem, run)
+        return _pruned(problem, run, selects_labels)
     return _at_half_size(problem, run) if problem.params.half_resolution else run(problem)
 
 
-def _pruned(problem: Problem, run: Callable[[Problem], Refinement]) -> Refinement:
+def _pruned(problem: Problem, run: Callable[[Problem], Refinement], selects_labels: bool) -> Refinement:
     # The labels that stay compete among themselves: their marginals add up to 1.
     kept = _labels_to_keep(problem)
     params = replace(problem.params, prune_below=0.0)
@@ -27,6 +32,8 @@ def _pruned(problem: Problem, run: Callable[[Problem], Refinement]) -> Refinemen
         params = replace(params, compatibility=tuple(tuple(params.compatibility[k][j] for j in kept) for k in kept))
     if len(kept) == problem.num_classes:
         return approximate(replace(problem, params=params), run)
+    if selects_labels and not params.half_resolution:
+        return run(replace(problem, params=params, labels=tuple(kept)))
     initial = None if problem.initial is None else np.ascontiguousarray(problem.initial[kept])
     smaller = replace(problem, params=params, scores=np.ascontiguousarray(problem.scores[kept]), initial=initial)
     result = approximate(smaller, run)

@@ -43,7 +43,7 @@ class ManyParameters:
             return marginals
         problem = make_problem(self._probs, self._image, params, params.kernels())
         check_scores(problem.scores, params.unary)
-        refined: FloatArray = approximate(problem, self._run).marginals
+        refined: FloatArray = approximate(problem, self._run, selects_labels=True).marginals
         return refined
 
     def _run(self, problem: Problem) -> Refinement:
