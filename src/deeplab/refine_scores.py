@@ -15,7 +15,7 @@ def refine_scores(config: "DictConfig", folder: Path) -> None:
     """Refine the scores of every photo of `images` into `output`; ends with status 1 if one could not be read."""
     from contextlib import nullcontext
 
-    from deeplab.config.build import build_crf_params, build_dense_crf
+    from deeplab.config.build_crf import build_crf_params, build_dense_crf
     from deeplab.config.preflight import to_plain
     from deeplab.crf.workers import CRFWorkers
     from deeplab.data.palette import class_palette

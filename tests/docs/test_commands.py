@@ -23,7 +23,8 @@ from PIL import Image
 
 from deeplab.cli import COMMANDS
 from deeplab.config import schema
-from deeplab.config.build import build_crf_params, build_inference, build_network, freeze
+from deeplab.config.build import build_inference, build_network, freeze
+from deeplab.config.build_crf import build_crf_params
 from deeplab.config.check import GIVEN_LATER, check, check_crop, check_numbers
 from deeplab.config.explain import added_keys, conf_dir
 from deeplab.config.from_checkpoint import overlay

@@ -19,17 +19,27 @@ def approximate(problem: Problem, run: Callable[[Problem], Refinement]) -> Refin
     return _at_half_size(problem, run) if problem.params.half_resolution else run(problem)
 
 
-def _pruned(problem: Problem, run: Callable[[Problem], Refinement]) -> Refinement:
-    # The labels that stay compete among themselves: their marginals add up to 1.
+def pruned(problem: Problem) -> tuple[Problem, list[int]]:
+    """Return the problem of the labels that `prune_below` keeps, and which these are.
+
+    They compete among themselves: their marginals add up to 1.
+    """
     kept = _labels_to_keep(problem)
     params = replace(problem.params, prune_below=0.0)
     if params.compatibility is not None:
         params = replace(params, compatibility=tuple(tuple(params.compatibility[k][j] for j in kept) for k in kept))
     if len(kept) == problem.num_classes:
-        return approximate(replace(problem, params=params), run)
+        return replace(problem, params=params), kept
     initial = None if problem.initial is None else np.ascontiguousarray(problem.initial[kept])
-    smaller = replace(problem, params=params, scores=np.ascontiguousarray(problem.scores[kept]), initial=initial)
+    scores = np.ascontiguousarray(problem.scores[kept])
+    return replace(problem, params=params, scores=scores, initial=initial), kept
+
+
+def _pruned(problem: Problem, run: Callable[[Problem], Refinement]) -> Refinement:
+    smaller, kept = pruned(problem)
     result = approximate(smaller, run)
+    if len(kept) == problem.num_classes:
+        return result
     marginals = np.zeros_like(problem.scores)
     marginals[kept] = result.marginals
     return replace(result, marginals=marginals)
