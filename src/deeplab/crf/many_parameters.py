@@ -100,4 +100,4 @@ def _standard_deviations(kernel: Any) -> tuple[float, ...]:
 
 
 def _narrow(labels: npt.NDArray[Any], num_classes: int) -> LabelMap:
-    return labels.astype(np.uint8 if num_classes <= 256 else np.int16)
+    return labels.astype(np.uint8) if num_classes <= 256 else labels.astype(np.int16)
