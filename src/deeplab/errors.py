@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this."""
+"""The exceptions that mean: the user can mend this."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
     Commands print the message without a traceback and exit with status 2; every other exception is a fault of ours
     and keeps its traceback.
     """
+
+
+class UnreadableFileError(InputError):
+    """A file that is missing, empty or damaged, while the others of its kind may be sound."""

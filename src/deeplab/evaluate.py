@@ -30,7 +30,7 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
         prepare_network(network, own["trainer"])
         data = build_data(plain, network)
         module = build_module(plain, network, freeze_bn=True)
-        score(plain, module, data, own["split"] or plain["data"]["val_split"], target)
+        score(plain, module, data, own["split"] or plain["data"]["val_split"], target, own["skip_unreadable"])
 
 
 def main() -> None:

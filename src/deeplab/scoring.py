@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from rich.console import Console
 
 from deeplab.config.build import build_crf_evaluation, build_trainer
 from deeplab.data.module import SegmentationData
+from deeplab.errors import InputError
+from deeplab.reporting.boundary import PLOT, boundary_document, write_boundary_plot
 from deeplab.reporting.run_files import METRICS, PER_PICTURE, metrics_document, write_json, write_per_picture
 from deeplab.reporting.tables import result_table
 from deeplab.training.evaluation import EvaluationFiles
@@ -21,8 +24,18 @@ log = logging.getLogger(__name__)
 Plain = dict[str, Any]
 
 
-def score(config: Plain, module: SegmentationModule, data: SegmentationData, split: str, folder: Path) -> None:
-    """Evaluate `split` before and after the CRF; write metrics.json and what lies beside it, print the table."""
+def score(
+    config: Plain,
+    module: SegmentationModule,
+    data: SegmentationData,
+    split: str,
+    folder: Path,
+    skip_unreadable: bool = False,
+) -> None:
+    """Evaluate `split` before and after the CRF; write metrics.json and what lies beside it, print the table.
+
+    Raises InputError for a picture that cannot be read; with `skip_unreadable` only if none can.
+    """
     start = time.perf_counter()
     names = config["data"]["class_names"]
     files = EvaluationFiles(
@@ -32,13 +45,16 @@ def score(config: Plain, module: SegmentationModule, data: SegmentationData, spl
         with_crf=config["crf"]["backend"] != "none",
         save_predictions=config["save_predictions"],
         num_pictures=config["num_pictures"],
+        void_outlines=data.void_outlines,
     )
     crf = build_crf_evaluation(config["crf"], names, on_refined=files.add_refined)
     callbacks: list[pl.Callback] = [files] if crf is None else [files, crf]
     trainer = build_trainer(config["trainer"], callbacks, loggers=False, folder=folder)
-    trainer.test(module, dataloaders=data.test_dataloader(split), verbose=False)
+    pictures = data.test_dataloader(split, skip_unreadable)
+    trainer.test(module, dataloaders=pictures, verbose=False)
     if not trainer.is_global_zero:
         return
+    _check_any_read(files.confusion, split)
     ids, before = list(files.confusion), list(files.confusion.values())
     after = [files.confusion_crf[name] for name in ids] if files.with_crf else None
     document = metrics_document(
@@ -46,13 +62,22 @@ def score(config: Plain, module: SegmentationModule, data: SegmentationData, spl
         None if after is None else np.sum(after, axis=0),
         class_names=names,
         num_images=len(ids),
-        num_skipped=0,
+        num_skipped=len(pictures.dataset) - len(ids),  # type: ignore[arg-type]
         num_crf_skipped=0 if crf is None else crf.num_skipped,
         config=config,
         seconds=round(time.perf_counter() - start, 2),
         paper=config["paper"],
+        boundary=boundary_document(files.boundary, files.boundary_crf if files.with_crf else None, names),
+        split=split,
     )
+    title = f"{config['name']}: {config['data']['name']} {split}"
     write_per_picture(folder / PER_PICTURE, ids, before, after)
     write_json(folder / METRICS, document)
-    Console().print(result_table(document, f"{config['name']}: {config['data']['name']} {split}"))
+    write_boundary_plot(folder / PLOT, document, title)
+    Console().print(result_table(document, title))
     log.info("Everything lies in %s", folder)
+
+
+def _check_any_read(confusion: Mapping[str, Any], split: str) -> None:
+    if not confusion:
+        raise InputError(f"split {split}: none of its pictures can be read; see the warnings above, check data.root.")

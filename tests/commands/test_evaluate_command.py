@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 
 CLASSES = ["ground", "grass", "sky"]
 NUMBERS = ["miou", "pixel_accuracy", "mean_accuracy"]
@@ -91,6 +92,41 @@ def test_the_checkpoint_alone_gives_the_same_numbers(run, trained, checkpoint, t
             assert path.read_bytes() == (tmp_path / "again" / path.relative_to(trained.folder)).read_bytes()
 
 
+def test_scores_near_boundaries_are_those_of_the_written_predictions(trained):
+    document, masks = metrics(trained.folder), trained.data / "masks" / "val"
+    for suffix in ("", "_crf"):
+        matrices, inside, union = np.zeros((3, 3, 3)), np.zeros(3), np.zeros(3)
+        for path in (trained.folder / f"predictions{suffix}").rglob("*.png"):
+            found, truth = np.asarray(Image.open(path)), np.asarray(Image.open(masks / path.name))
+            known = truth != 255
+            near = np.zeros(truth.shape, dtype=bool)  # a pixel of another class beside it
+            for axis in (0, 1):
+                for step in (1, -1):
+                    other = np.roll(truth, step, axis)
+                    rim = np.arange(truth.shape[axis]) == (0 if step > 0 else truth.shape[axis] - 1)
+                    rim = rim[:, None] if axis == 0 else rim[None]
+                    near |= (truth != other) & (other != 255) & ~rim
+            for width in range(3):
+                band = ndimage.binary_dilation(near & known, np.ones((2 * width + 1,) * 2)) & known
+                np.add.at(matrices[width], (truth[band], found[band]), 1)
+            reach = max(1, round(0.02 * np.hypot(*truth.shape)))
+            for value in range(3):
+                regions = [
+                    (each == value) & known & ~ndimage.binary_erosion(each == value, np.ones((3, 3)), reach)
+                    for each in (found, truth)
+                ]
+                inside[value] += (regions[0] & regions[1]).sum()
+                union[value] += (regions[0] | regions[1]).sum()
+        expected = [scores_of(matrix)[0] for matrix in matrices]
+        assert document["class_edges"][f"miou{suffix}"][:3] == pytest.approx(expected, abs=1e-12)
+        assert list(document[f"boundary_iou{suffix}"].values()) == pytest.approx(inside / union, abs=1e-12)
+        assert document[f"boundary_miou{suffix}"] == pytest.approx((inside / union).mean(), abs=1e-12)
+    assert document["class_edges"]["width"] == list(range(1, 41))
+    assert document["split"] == "val"
+    with Image.open(trained.folder / "boundary.png") as plot:
+        assert plot.width > 500
+
+
 def test_the_best_checkpoint_is_the_one_whose_validation_was_best(trained):
     best = torch.load(trained.folder / "checkpoints" / "best.ckpt", weights_only=True)
     lines = (trained.folder / "metrics.csv").read_text().splitlines()
@@ -137,6 +173,20 @@ def test_other_data_with_the_same_classes(run, checkpoint, data, tmp_path):
     run("evaluate", f"checkpoint={checkpoint}", *choice, "data.num_workers=0", "crf=none", "output=out").worked()
     assert metrics(tmp_path / "out")["config"]["data"]["layout"]["splits"] == "share"
     assert metrics(tmp_path / "out")["num_images"] == 1  # a fifth of six
+
+
+def test_unreadable_pictures_are_left_out_only_by_choice(run, trained, checkpoint, tmp_path):
+    shutil.copytree(trained.data, tmp_path / "damaged")
+    for path in (tmp_path / "damaged/images/val/1.jpg", tmp_path / "damaged/masks/val/2.png"):
+        path.write_bytes(path.read_bytes()[:60])
+    words = [f"checkpoint={checkpoint}", "data.root=damaged", "crf=none", "output=out"]
+    run("evaluate", *words).refused("damaged/", "breaks off")
+    result = run("evaluate", *words, "skip_unreadable=true").worked()
+    assert "damaged/images/val/1.jpg" in result.out + result.err
+    assert "damaged/masks/val/2.png" in result.out + result.err
+    document = metrics(tmp_path / "out")
+    assert (document["num_images"], document["num_skipped"]) == (1, 2)
+    check_numbers(document, counted(tmp_path / "out/predictions", tmp_path / "damaged/masks/val"))
 
 
 MISTAKES = [

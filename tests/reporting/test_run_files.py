@@ -52,6 +52,7 @@ def test_metrics_document():
 def test_without_a_crf_its_scores_are_null_and_the_keys_stay():
     got = document(matrix_crf=None)
     assert {key for key, value in got.items() if value is None} == {
+        "split",  # not given here
         "miou_crf",
         "iou_crf",
         "pixel_accuracy_crf",

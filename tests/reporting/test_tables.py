@@ -49,7 +49,7 @@ def test_without_a_crf():
     text = printed(matrix_crf=None, skipped=3)
     assert row(text, "mIoU") == ["60.00", "–", "–"]
     assert row(text, "IoU sky") == ["60.00", "–", "–"]
-    assert "3 unreadable ones skipped" in text
+    assert "3 unreadable and left out" in text
 
 
 def test_the_papers_numbers_stand_under_ours():

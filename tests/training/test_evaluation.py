@@ -49,6 +49,9 @@ def test_predictions_pictures_and_a_matrix_each(score: Any, tmp_path: Path) -> N
         for folder, matrices in (("predictions", files.confusion), ("predictions_crf", files.confusion_crf)):
             prediction = indices(tmp_path / folder / f"{name}.png")
             np.testing.assert_array_equal(matrices[name], counted(prediction, truth))
+    # The widest band holds more pixels than the first, and no more than the picture's known ones.
+    known = sum(int((truth != 255).sum()) for truth in truths)
+    assert 0 < files.boundary.bands[0].sum() < files.boundary.bands[-1].sum() <= known
     assert any((files.confusion[name] != files.confusion_crf[name]).any() for name in ids)
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["picture_0.png", "picture_1.png"]
     assert not list(tmp_path.rglob("*.part"))

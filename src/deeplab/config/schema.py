@@ -47,6 +47,7 @@ class DataConfig:
     palette: Any = "voc"
     ignore_label: int = 255
     label_map: Any = None
+    void_outlines: bool = False
     layout: Any = MISSING
     train_split: str = "train"
     val_split: str = "val"
@@ -181,6 +182,7 @@ class EvaluateConfig:
     checkpoint: str = MISSING
     output: str | None = None
     split: str | None = None
+    skip_unreadable: bool = False
     save_predictions: bool = True
     num_pictures: int = 12
     data: Any = field(default_factory=dict)

@@ -1,13 +1,14 @@
 """The labels that a mask may hold, and what each of its values means."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from deeplab.data.reading import UInt8Array, read_mask
 from deeplab.data.samples import PictureSet
-from deeplab.errors import InputError
+from deeplab.errors import InputError, UnreadableFileError
 
 VOID = 255
 
@@ -58,7 +59,7 @@ class LabelRule:
             )
         return np.asarray(cv2.LUT(mask, self._table), dtype=np.uint8) if self._changes_values else mask
 
-    def check_set(self, pictures: PictureSet) -> None:
+    def check_set(self, pictures: PictureSet, skip_unreadable: bool = False) -> None:
         """Refuse a set of which every mask looked at (32 at most, evenly spread) holds only 0 and 255.
 
         With more than two classes a single such mask can be right: nothing but background and void.
@@ -67,8 +68,18 @@ class LabelRule:
         if not count:
             return
         indices = [i * len(pictures.masks) // count for i in range(count)]
-        if all(self._may_hide_foreground(_values(read_mask(pictures.masks[i]))) for i in indices):
-            raise InputError(self._hidden_foreground(str(pictures.masks[indices[0]])))
+        masks = [pictures.masks[i] for i in indices]
+        if all(self._may_hide_foreground(values) for values in self._readable_values(masks, skip_unreadable)):
+            raise InputError(self._hidden_foreground(str(masks[0])))
+
+    @staticmethod
+    def _readable_values(masks: Sequence[Path], skip_unreadable: bool) -> Iterator[np.ndarray]:
+        for path in masks:
+            try:
+                yield _values(read_mask(path))
+            except UnreadableFileError:
+                if not skip_unreadable:
+                    raise
 
     def _may_hide_foreground(self, present: np.ndarray) -> bool:
         return self.label_map is None and self.ignore_label == VOID and set(present.tolist()) in ({0, VOID}, {VOID})

@@ -1,5 +1,6 @@
 """Datasets and loaders: what runs in the worker processes, which import neither Lightning nor Hydra."""
 
+import logging
 from collections.abc import Callable, Iterator, Sized
 from typing import Any, cast
 
@@ -11,7 +12,9 @@ from deeplab.data.labels import LabelRule
 from deeplab.data.samples import PictureSet
 from deeplab.data.sampling import EvaluationSampler, TrainingSampler
 from deeplab.data.transforms import TrainTransform
-from deeplab.errors import InputError
+from deeplab.errors import InputError, UnreadableFileError
+
+log = logging.getLogger(__name__)
 
 Batch = dict[str, Any]
 
@@ -59,9 +62,13 @@ class PictureLoader(DataLoader[Batch]):
     """A DataLoader whose workers are spawned, and which raises a worker's InputError with its own sentence.
 
     Fork would copy the threads' locks of torch and hang; torch's own re-raising wraps the message in a traceback.
+    With `skip_unreadable` a picture or mask that cannot be read is left out with a warning that names it.
     """
 
-    def __init__(self, dataset: Dataset[Batch], num_workers: int, **options: Any) -> None:
+    def __init__(
+        self, dataset: Dataset[Batch], num_workers: int, skip_unreadable: bool = False, **options: Any
+    ) -> None:
+        self._skip_unreadable = skip_unreadable
         super().__init__(
             _Reporting(dataset),
             num_workers=num_workers,
@@ -76,9 +83,12 @@ class PictureLoader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         for batch in super().__iter__():
-            if isinstance(batch, InputError):
+            if isinstance(batch, UnreadableFileError) and self._skip_unreadable:
+                log.warning("Left out: %s", batch)
+            elif isinstance(batch, InputError):
                 raise batch
-            yield batch
+            else:
+                yield batch
 
 
 class TrainingLoader(PictureLoader):
@@ -132,12 +142,21 @@ class TrainingLoader(PictureLoader):
 
 
 def evaluation_loader(
-    pictures: PictureSet, rule: LabelRule, num_workers: int, ranks: int = 1, rank: int = 0
+    pictures: PictureSet,
+    rule: LabelRule,
+    num_workers: int,
+    ranks: int = 1,
+    rank: int = 0,
+    skip_unreadable: bool = False,
 ) -> PictureLoader:
     """Return a loader of one rank's share of whole pictures, one at a time and not batched."""
-    sampler = EvaluationSampler(len(pictures), ranks, rank)
     return PictureLoader(
-        EvaluationPictures(pictures, rule), num_workers, sampler=sampler, batch_size=None, collate_fn=_unchanged
+        EvaluationPictures(pictures, rule),
+        num_workers,
+        skip_unreadable,
+        sampler=EvaluationSampler(len(pictures), ranks, rank),
+        batch_size=None,
+        collate_fn=_unchanged,
     )
 
 

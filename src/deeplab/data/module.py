@@ -52,6 +52,7 @@ class SegmentationData(pl.LightningDataModule):
         hold_out_seed: int = 0,
         ignore_label: int = VOID,
         label_map: Mapping[int, int] | None = None,
+        void_outlines: bool = False,
         palette: str | Sequence[Sequence[int]] = "voc",
         name: str = "",
         root: str | None = None,
@@ -64,6 +65,7 @@ class SegmentationData(pl.LightningDataModule):
         self.root = root
         self.num_classes = num_classes
         self.class_names = list(class_names)
+        self.void_outlines = void_outlines
         self.palette = class_palette(palette, num_classes)
         self.test_split: str | None = None
         self._layout = layout
@@ -109,16 +111,18 @@ class SegmentationData(pl.LightningDataModule):
             pictures = Selection(pictures, range(self._val_limit))
         return self._evaluation_loader(pictures)
 
-    def test_dataloader(self, split: str | None = None) -> PictureLoader:
-        return self._evaluation_loader(self._checked(self.pictures(split or self.test_split or self._val_split)))
+    def test_dataloader(self, split: str | None = None, skip_unreadable: bool = False) -> PictureLoader:
+        pictures = self.pictures(split or self.test_split or self._val_split)
+        return self._evaluation_loader(self._checked(pictures, skip_unreadable), skip_unreadable)
 
-    def _checked(self, pictures: PictureSet) -> PictureSet:
-        self._rule.check_set(pictures)
+    def _checked(self, pictures: PictureSet, skip_unreadable: bool = False) -> PictureSet:
+        self._rule.check_set(pictures, skip_unreadable)
         return pictures
 
-    def _evaluation_loader(self, pictures: PictureSet) -> PictureLoader:
+    def _evaluation_loader(self, pictures: PictureSet, skip_unreadable: bool = False) -> PictureLoader:
         ranks, rank = self._ranks()
-        return evaluation_loader(pictures, self._rule, min(self._num_workers, _EVALUATION_WORKERS), ranks, rank)
+        workers = min(self._num_workers, _EVALUATION_WORKERS)
+        return evaluation_loader(pictures, self._rule, workers, ranks, rank, skip_unreadable)
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)

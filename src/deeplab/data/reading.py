@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from deeplab.errors import InputError
+from deeplab.errors import InputError, UnreadableFileError
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -23,7 +23,7 @@ def read_picture(path: Path | str) -> UInt8Array:
 
     Grayscale, CMYK, palette and 16-bit pictures are converted; an alpha channel is dropped, not blended.
 
-    Returns uint8 (H, W, 3) in RGB order. Raises InputError for a file that is missing, empty, truncated, or no
+    Returns uint8 (H, W, 3) in RGB order. Raises UnreadableFileError for a file that is missing, empty, truncated, or no
     picture.
     """
     data = _read_bytes(path)
@@ -31,9 +31,9 @@ def read_picture(path: Path | str) -> UInt8Array:
         # OpenCV 5 answers None for a JPEG that breaks off, where OpenCV 4 filled the rest with grey.
         picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
-        raise InputError(f"{path}: this picture cannot be decoded ({error.err}); replace the file.") from error
+        raise UnreadableFileError(f"{path}: this picture cannot be decoded ({error.err}); replace the file.") from error
     if picture is None:
-        raise InputError(f"{path}: this is no picture that can be read, or it breaks off; replace the file.")
+        raise UnreadableFileError(f"{path}: this is no picture that can be read, or it breaks off; replace the file.")
     return np.asarray(picture, dtype=np.uint8)
 
 
@@ -42,8 +42,8 @@ def read_mask(path: Path | str) -> UInt8Array:
 
     Pillow reads it, because OpenCV expands palettes to colours. A 1-bit mask gives labels 0 and 1.
 
-    Returns uint8 (H, W). Raises InputError for a file that is missing, empty, truncated, or no image, and for colour
-    masks, masks of more than 8 bits and JPEG masks, whose compression changes labels.
+    Returns uint8 (H, W). Raises UnreadableFileError for a file that is missing, empty, truncated, or no image, and
+    InputError for colour masks, masks of more than 8 bits and JPEG masks, whose compression changes labels.
     """
     data = _read_bytes(path)
     try:
@@ -58,7 +58,9 @@ def read_mask(path: Path | str) -> UInt8Array:
     except InputError:
         raise
     except _PILLOW_DECODING_ERRORS as error:
-        raise InputError(f"{path}: this is no mask that can be read, or it breaks off; replace the file.") from error
+        raise UnreadableFileError(
+            f"{path}: this is no mask that can be read, or it breaks off; replace the file."
+        ) from error
 
 
 def _check_mask_mode(image: Image.Image, path: Path | str) -> None:
@@ -76,9 +78,11 @@ def _read_bytes(path: Path | str) -> UInt8Array:
         # Decoding from memory, since cv2.imread mistakes the encoding of file names on some systems.
         data = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: there is no such file; check data.root and the lists.") from error
+        raise UnreadableFileError(f"{path}: there is no such file; check data.root and the lists.") from error
     except OSError as error:
-        raise InputError(f"{path}: the file cannot be read ({error.strerror}); check its permissions.") from error
+        raise UnreadableFileError(
+            f"{path}: the file cannot be read ({error.strerror}); check its permissions."
+        ) from error
     if data.size == 0:
-        raise InputError(f"{path}: the file is empty; replace it.")
+        raise UnreadableFileError(f"{path}: the file is empty; replace it.")
     return data

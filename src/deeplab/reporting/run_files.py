@@ -61,6 +61,8 @@ def metrics_document(
     config: Mapping[str, Any],
     seconds: float,
     paper: Mapping[str, Any] | None = None,
+    boundary: Mapping[str, Any] | None = None,
+    split: str | None = None,
 ) -> dict[str, Any]:
     """Return the content of `metrics.json` from the confusion matrices (K, K) before and after the CRF.
 
@@ -71,6 +73,8 @@ def metrics_document(
         num_crf_skipped: pictures among them whose prediction stands unrefined in `matrix_crf`.
         config: the resolved configuration, plain values.
         paper: `{table, row, miou, miou_crf}` of the experiment, as fractions of 1.
+        boundary: what `boundary_document` made.
+        split: the split's name.
 
     Raises:
         InputError: class names are not K different ones, or the paper's numbers are no fractions.
@@ -87,7 +91,13 @@ def metrics_document(
         refined = None if after is None else dict(after)[key]
         document[key] = _by_name(class_names, value) if key == "iou" else value
         document[f"{key}_crf"] = _by_name(class_names, refined) if key == "iou" and refined is not None else refined
-    document |= {"num_images": num_images, "num_skipped": num_skipped, "num_crf_skipped": num_crf_skipped}
+    document |= dict(boundary or {})
+    document |= {
+        "split": split,
+        "num_images": num_images,
+        "num_skipped": num_skipped,
+        "num_crf_skipped": num_crf_skipped,
+    }
     if paper is not None:
         document["paper"] = _checked_paper(paper)
     return document | {"seconds": seconds, "version": code_version(), "config": dict(config)}

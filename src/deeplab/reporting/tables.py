@@ -8,7 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 ABSENT = "–"
-OVERALL = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy", "mean_accuracy": "mean accuracy"}
+OVERALL = {
+    "miou": "mIoU",
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean accuracy",
+    "boundary_miou": "Boundary mIoU",
+}
 
 
 def result_table(document: Mapping[str, Any], title: str | None = None) -> Table:
@@ -23,6 +28,8 @@ def result_table(document: Mapping[str, Any], title: str | None = None) -> Table
         table.add_column(heading, justify="right")
     paper = document.get("paper")
     for key, name in OVERALL.items():
+        if key not in document:
+            continue
         style = "bold" if key == "miou" else None
         table.add_row(name, *_cells(document[key], document[f"{key}_crf"]), style=style)
         if key == "miou" and paper is not None:
@@ -58,7 +65,7 @@ def _place(paper: Mapping[str, Any]) -> str:
 def _caption(document: Mapping[str, Any]) -> str:
     parts = [f"{document['num_images']} pictures"]
     if document.get("num_skipped"):
-        parts.append(f"{document['num_skipped']} unreadable ones skipped")
+        parts.append(f"{document['num_skipped']} unreadable and left out")
     if document.get("num_crf_skipped"):
         parts.append(f"{document['num_crf_skipped']} without the CRF")
     if document.get("seconds") is not None:

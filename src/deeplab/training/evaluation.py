@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 
+from deeplab.metrics.boundary import BoundaryTally
 from deeplab.metrics.confusion import confusion
 from deeplab.reporting.palette import Palette
 from deeplab.reporting.predictions import write_labels
@@ -25,13 +26,15 @@ TITLES = ("image", "truth", "prediction", "after the CRF")
 class EvaluationFiles(pl.Callback):
     """Collects the confusion matrix of every picture, and writes predictions and side-by-side pictures as they come.
 
-    `confusion` and `confusion_crf` map ids to (K, K) matrices; after the test those of all ranks.
+    `confusion` and `confusion_crf` map ids to (K, K) matrices, `boundary` and `boundary_crf` hold the counts near
+    boundaries; after the test those of all ranks.
 
     Args:
         folder: gets `predictions/`, `predictions_crf/` and `pictures/`.
         with_crf: whether `add_refined` will be called for every picture.
         save_predictions: write the two prediction folders.
         num_pictures: how many pictures, from the first, are drawn side by side.
+        void_outlines: whether the truth's void outlines objects, see `BoundaryTally`.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class EvaluationFiles(pl.Callback):
         with_crf: bool,
         save_predictions: bool = True,
         num_pictures: int = 12,
+        void_outlines: bool = False,
     ) -> None:
         self.folder = folder
         self.class_names = class_names
@@ -51,6 +55,8 @@ class EvaluationFiles(pl.Callback):
         self.num_pictures = num_pictures
         self.confusion: Matrices = {}
         self.confusion_crf: Matrices = {}
+        self.boundary = BoundaryTally(len(class_names), void_outlines)
+        self.boundary_crf = BoundaryTally(len(class_names), void_outlines)
         self._waiting: dict[str, Row] = {}
 
     def on_test_batch_end(
@@ -65,6 +71,7 @@ class EvaluationFiles(pl.Callback):
         identifier, truth = batch["id"], batch["label"].cpu().numpy()
         prediction = outputs["prediction"].cpu().numpy()
         self.confusion[identifier] = self._matrix(prediction, truth)
+        self.boundary.add(prediction, truth)
         if self.save_predictions:
             write_labels(self.folder / "predictions" / f"{identifier}.png", prediction, self.palette)
         if batch_idx * trainer.world_size + trainer.global_rank < self.num_pictures:
@@ -77,6 +84,7 @@ class EvaluationFiles(pl.Callback):
     def add_refined(self, identifier: str, refined: LabelMap, truth: LabelMap) -> None:
         """Take a picture's labels after the CRF, and its truth, both (H, W)."""
         self.confusion_crf[identifier] = self._matrix(refined, truth)
+        self.boundary_crf.add(refined, truth)
         if self.save_predictions:
             write_labels(self.folder / "predictions_crf" / f"{identifier}.png", refined, self.palette)
         if identifier in self._waiting:
@@ -87,6 +95,8 @@ class EvaluationFiles(pl.Callback):
         if trainer.world_size > 1:
             self.confusion = _union(self.confusion, trainer.world_size)
             self.confusion_crf = _union(self.confusion_crf, trainer.world_size)
+            for tally in (self.boundary, self.boundary_crf):
+                _add_other_ranks(tally, trainer.world_size, trainer.global_rank)
 
     def _matrix(self, prediction: LabelMap, truth: LabelMap) -> npt.NDArray[np.int64]:
         matrix = confusion(torch.from_numpy(prediction), torch.from_numpy(truth), len(self.class_names))
@@ -102,3 +112,11 @@ def _union(mine: Matrices, world_size: int) -> Matrices:
     every: list[Any] = [None] * world_size
     torch.distributed.all_gather_object(every, mine)
     return dict(sorted(pair for each in every for pair in each.items()))
+
+
+def _add_other_ranks(tally: BoundaryTally, world_size: int, rank: int) -> None:
+    every: list[Any] = [None] * world_size
+    torch.distributed.all_gather_object(every, tally)
+    for number, other in enumerate(every):
+        if number != rank:
+            tally.merge(other)
