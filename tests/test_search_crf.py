@@ -179,3 +179,18 @@ def test_optuna_searches_continuous_ranges(folder: Path, tmp_path: Path) -> None
     said = trials(folder, tmp_path / "other", *least, "crf.bilateral_weight=interval(1,5)")
     assert said.startswith("2 "), said
     assert "hydra.sweeper.direction=minimize: the score is mIoU; add hydra.sweeper.direction=maximize" in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None, reason="the extra `sweep` is not installed"
+)
+def test_the_spatial_kernel_is_searched_by_choice(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    said = trials(folder, out, "hydra/sweeper=crf_tpe", "crf.iterations=2", "crf.gaussian_xy_std=interval(1,5)")
+    assert said.startswith("0 "), said
+    cells = [json.loads(line)["cell"] for line in (out / "results.jsonl").read_text().splitlines()]
+    stds = {cell[2] for cell in cells if cell}
+    assert len(stds) == 4
+    assert all(1 <= std <= 5 for std in stds)
+    assert {cell[4] for cell in cells if cell} == {3}

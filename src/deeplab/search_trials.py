@@ -69,9 +69,12 @@ def _check(hydra: Any) -> None:
 
 
 def _cell(session: Session, crf: dict[str, Any]) -> Cell:
+    """What the trial gives; else the grid's value if it has only one, such as the paper's w2; else the CRF's own."""
     fixed = session.inputs.fixed
+    grid = session.plan.coarse
+    single = {axis: grid[axis][0] if len(grid[axis]) == 1 else getattr(fixed, axis) for axis in AXES}
     try:
-        cell = Cell(*(float(crf.get(axis, getattr(fixed, axis))) for axis in AXES))
+        cell = Cell(*(float(crf.get(axis, single[axis])) for axis in AXES))
         cell.params(fixed)
     except (TypeError, ValueError) as error:
         raise InputError(f"crf: {error}") from error
