@@ -49,7 +49,7 @@ class ManyParameters:
         if self._backend != "native":
             marginals: FloatArray = DenseCRF(params, self._backend, self._num_threads)(self._probs, self._image)
             return marginals
-        refined: FloatArray = approximate(self._problem(params), self._run).marginals
+        refined: FloatArray = approximate(self._problem(params), self._run, selects_labels=True).marginals
         return refined
 
     def labels(self, params: CRFParams) -> LabelMap:

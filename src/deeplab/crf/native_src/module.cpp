@@ -112,7 +112,7 @@ const float* optional_data(const py::object& array, std::vector<FloatArray>& kee
 
 py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<Kernel, float>>& terms,
                      int iterations, bool logits, float tolerance, const py::object& compatibility, const py::object& initial,
-                     bool trace, int num_threads) {
+                     const std::vector<int>& labels, bool trace, int num_threads) {
     if (scores.ndim() != 3) throw std::invalid_argument("scores must be (labels, height, width)");
     const py::ssize_t K = scores.shape(0), H = scores.shape(1), W = scores.shape(2);
     std::vector<crf::Term> list;
@@ -129,15 +129,18 @@ py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<Kerne
     options.initial = optional_data(initial, keep);
     options.trace = trace;
     options.num_threads = threads(num_threads);
-    auto* memory = new float[K * H * W + 8];
-    py::capsule owner(memory, [](void* p) { delete[] static_cast<float*>(p); });
-    crf::MeanFieldResult result;
+    for (int k : labels)
+        if (k < 0 || k >= K) throw std::invalid_argument("a label that the scores do not have");
+    options.labels = labels;
+    auto* result = new crf::MeanFieldResult;
+    py::capsule owner(result, [](void* p) { delete static_cast<crf::MeanFieldResult*>(p); });
     {
         py::gil_scoped_release release;
-        result = crf::mean_field(scores.data(), int(K), H, W, list, options, memory);
+        *result = crf::mean_field(scores.data(), int(K), H, W, list, options);
     }
     const std::vector<py::ssize_t> shape = {K, H, W};
-    return py::make_tuple(FloatArray(shape, memory, owner), result.finite, result.steps, result.energies, result.divergences);
+    return py::make_tuple(FloatArray(shape, result->marginals.data(), owner), result->finite, result->steps, result->energies,
+                          result->divergences);
 }
 
 }  // namespace

@@ -40,8 +40,8 @@ class Tiles {
         stride_ = stride;
         if (halo_x_ + halo_y_ == 0) return;
         const int64_t inner_y = int64_t(y_cut_.size()) - 2, inner_x = int64_t(x_cut_.size()) - 2;
-        rows_.resize(inner_y * 2 * halo_y_ * width_ * stride);
-        columns_.resize(inner_x * height_ * 2 * halo_x_ * stride);
+        rows_.resize(inner_y * 2 * halo_y_ * width_ * stride + 8);  // rows are read in whole blocks of 8 labels
+        columns_.resize(inner_x * height_ * 2 * halo_x_ * stride + 8);
         parallel_for(inner_y, num_threads, [&](int64_t c) {
             const int64_t first = y_cut_[c + 1] - halo_y_;
             for (int64_t r = std::max<int64_t>(0, -first); r < 2 * halo_y_ && first + r < height_; ++r)
