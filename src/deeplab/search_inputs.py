@@ -73,6 +73,21 @@ def check_same(folder: Path, identity: Plain) -> None:
         )
 
 
+def _what_counts(data: Plain) -> Plain:
+    """The keys of a data section on which pictures and labels depend."""
+    keys = (
+        "class_names",
+        "label_map",
+        "ignore_label",
+        "layout",
+        "train_split",
+        "val_split",
+        "hold_out",
+        "hold_out_seed",
+    )
+    return {key: data[key] for key in keys if key in data}
+
+
 def _from_scores(config: "DictConfig", own: Plain) -> Inputs:
     folder = Path(own["probs"]).expanduser()
     if not folder.is_dir():
@@ -86,7 +101,7 @@ def _from_scores(config: "DictConfig", own: Plain) -> Inputs:
     identity = {
         "probs": str(folder.resolve()),
         "files": _files_digest(source.files),
-        "data": own["data"],
+        "data": own["data"] or {},
         "images": own["images"],
         "labels": own["labels"],
         "align_corners": own["align_corners"],
@@ -115,6 +130,7 @@ def _inputs(source: Source, rule: LabelRule, crf: Plain, own: Plain, identity: P
     fixed = build_crf_params(crf)
     search = own["search"]
     kept = {key: value for key, value in vars(fixed).items() if key not in search["coarse"]}
+    identity["data"] = _what_counts(identity["data"])
     identity |= {"split": search["split"], "crf": kept, "backend": dense.backend}
     return Inputs(source, rule.num_classes, fixed, dense.backend, identity)
 

@@ -48,5 +48,5 @@ def open_network(config: "DictConfig", own: Plain) -> tuple[NetworkScores, Label
     with Path(own["checkpoint"]).expanduser().open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     source = NetworkScores(pictures, rule, network, build_inference(plain["inference"]))
-    identity = {"checkpoint_sha256": digest, "data": plain["data"], "inference": plain["inference"]}
+    identity = {"checkpoint_sha256": digest, "data": data, "inference": plain["inference"]}
     return source, rule, plain["crf"], identity
