@@ -126,14 +126,13 @@ def say(row: dict[str, Any]) -> None:
 def report(rows: list[dict[str, Any]], pixels: dict[str, int]) -> None:
     by_way = {way: {row["id"]: row for row in rows if row["way"] == way} for way in WAYS}
     whole = sum(pixels.values())
-    seconds: dict[str, dict[str, float]] = {}
     print(f"\n{len(pixels)} pictures, 128 settings:")
     for way, measured in by_way.items():
         if measured:
             share = sum(pixels[name] for name in measured) / whole
-            seconds[way] = {clock: sum(row[clock] for row in measured.values()) / share for clock in ("seconds", "cpu")}
+            seconds, used = (sum(row[clock] for row in measured.values()) / share for clock in ("seconds", "cpu"))
             how = "measured" if len(measured) == len(pixels) else f"extrapolated from {len(measured)} by their pixels"
-            print(f"  {way:>10} {seconds[way]['seconds']:8.1f} s, cpu {seconds[way]['cpu']:8.1f} s ({how})")
+            print(f"  {way:>10} {seconds:8.1f} s, cpu {used:8.1f} s ({how})")
     for way in ("native", "pruned"):
         both = [name for name in by_way["pydensecrf"] if name in by_way[way]]
         if both:
@@ -142,8 +141,7 @@ def report(rows: list[dict[str, Any]], pixels: dict[str, int]) -> None:
             for clock in ("seconds", "cpu"):
                 times = [sum(by_way[each][name][clock] for name in both) for each in ("pydensecrf", way)]
                 ratios.append(f"{times[0] / times[1]:.2f} by {'the clock' if clock == 'seconds' else 'cpu'}")
-            all_ratio = seconds["pydensecrf"]["seconds"] / seconds[way]["seconds"]
-            print(f"  {way} against pydensecrf: {', '.join(ratios)} on the same {len(both)}; {all_ratio:.2f} on all")
+            print(f"  {way} against pydensecrf: {', '.join(ratios)}, on the {len(both)} pictures that both scored")
             compare(ours, theirs)
     both = [name for name in by_way["pruned"] if name in by_way["native"]]
     if both:
