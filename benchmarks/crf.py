@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from PIL import Image
 from deeplab.crf.backends import missing
 from deeplab.crf.dense_crf import DenseCRF
 from deeplab.crf.params import CRFParams
+from deeplab.crf.problem import make_problem
+from deeplab.crf.workers import CRFWorkers
 
 Picture = tuple[str, Any, Any]  # name, probabilities (K, H, W), image (H, W, 3)
 
@@ -50,7 +53,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--torch-threads", type=int, nargs="+", default=[1])
-    parser.add_argument("--only", choices=["speed", "large", "memory", "approximations"])
+    parser.add_argument("--only", choices=["speed", "large", "memory", "many", "approximations"])
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=[375, 500], help="of made pictures and noise: height, width"
+    )
+    parser.add_argument("--large-size", type=int, nargs=2, default=[1024, 2048], help="height, width")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak_of:
@@ -61,6 +68,7 @@ def main() -> None:
         "speed": _speed,
         "large": _large,
         "memory": _memory,
+        "many": _many,
         "approximations": _approximations,
     }
     for name, part in parts.items():
@@ -70,12 +78,13 @@ def main() -> None:
 
 def _speed(options: argparse.Namespace) -> None:
     chosen = list(_pictures(options))[: options.pictures]
-    _compare("network's output" if options.logits else "made pictures, 500 x 375, 21 labels", chosen, options)
-    _compare("noise, 500 x 375, 21 labels", [_noise(21, 375, 500)], options)
+    H, W = options.size
+    _compare("network's output" if options.logits else f"made pictures, {W} x {H}, 21 labels", chosen, options)
+    _compare(f"noise, {W} x {H}, 21 labels", [_noise(21, H, W)], options)
 
 
 def _large(options: argparse.Namespace) -> None:
-    _compare("2048 x 1024, 19 labels", [_big(options)], options)
+    _compare("{1} x {0}, 19 labels".format(*options.large_size), [_big(options)], options)
 
 
 def _compare(title: str, pictures: list[Picture], options: argparse.Namespace) -> None:
@@ -114,14 +123,79 @@ def _compare(title: str, pictures: list[Picture], options: argparse.Namespace) -
             f"{statistics.median(a / b for a, b in zip(cpu[first], cpu[key], strict=True)):7.2f}"
             f"{apart[key]:10.1e}{100 * agree[key]:9.4f}%"
         )
+    for key in runs:
+        if key[0] == "native":
+            floor = statistics.mean(_bytes_moved(*picture) for picture in pictures) / _bandwidth(key[1])
+            share = 100 * floor / statistics.mean(wall[key])
+            print(
+                f"memory-bandwidth floor, {key[1]} thread(s): {1e3 * floor:.0f} ms; native reaches {share:.0f} % of it"
+            )
+
+
+def _bandwidth(threads: int) -> float:
+    """Bytes a second read and written while as many threads copy arrays that no cache holds."""
+    pairs = [(np.zeros(1 << 24, np.float32), np.ones(1 << 24, np.float32)) for _ in range(threads)]
+    best = float("inf")
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(8):
+            began = time.perf_counter()
+            list(pool.map(lambda pair: np.copyto(*pair), pairs))
+            best = min(best, time.perf_counter() - began)
+    return 2 * threads * (4 << 24) / best
+
+
+def _bytes_moved(name: str, probs: Any, image: Any) -> float:
+    """What ten iterations over all labels move if every array passes through memory once where it is used."""
+    from deeplab.crf import native
+
+    problem = make_problem(probs, image, PARAMS, PARAMS.kernels())
+    M = native.lattice(PARAMS.kernels()[1], problem, 1).num_vertices
+    K, N = len(probs), image.shape[0] * image.shape[1]
+    taps = 2 * 6 * 8 * N + 2 * (3 * 8 + 4) * N  # of lattice and grid, for splat and slice
+    marginals = 4 * 4 * K * N  # read by both kernels, the unary, and written
+    vertices = 4 * 4 * K * M  # splatted, blurred in a second pass, sliced
+    return float(PARAMS.iterations * (taps + marginals + vertices))
+
+
+def _many(options: argparse.Namespace) -> None:
+    """Label maps of many pictures on all cores: by processes of one thread, by threads, by one call on all threads."""
+    cores = max(options.threads)
+    pictures = [(probs, image) for _, probs, image in _pictures(options)][: 3 * options.pictures]
+    single = DenseCRF(PARAMS, "native", num_threads=1)
+    together = DenseCRF(PARAMS, "native", num_threads=cores)
+
+    def maps(crf: DenseCRF, each: Callable[..., Iterable[Any]]) -> list[Any]:
+        return list(each(lambda picture: crf(*picture).argmax(axis=0), pictures))
+
+    with CRFWorkers(PARAMS, "native", cores) as workers, ThreadPoolExecutor(cores) as pool:
+        ways: dict[str, Callable[[], list[Any]]] = {
+            f"{cores} processes of 1 thread": lambda: [f.result() for f in [workers.submit(*p) for p in pictures]],
+            f"{cores} threads, a picture each": lambda: maps(single, pool.map),
+            f"one call at a time on {cores} threads": lambda: maps(together, map),
+        }
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        for turn in range(options.repeats + 1):
+            for way, run in ways.items():
+                began = time.perf_counter()
+                run()
+                if turn:  # the first one starts processes and fills caches
+                    times[way].append(time.perf_counter() - began)
+    print(f"\n{len(pictures)} pictures on {cores} cores, median of {options.repeats} repeats in turns")
+    for way, seconds in times.items():
+        print(f"{way:36}{1e3 * statistics.median(seconds) / len(pictures):8.1f} ms a picture")
 
 
 def _memory(options: argparse.Namespace) -> None:
-    print("\npeak memory beyond the input at 2048 x 1024, 19 labels, the result (159 MB) included; each in a process")
+    H, W = options.large_size
+    result = 19 * H * W * 4 / 1e6
+    print(
+        f"\npeak memory beyond the input at {W} x {H}, 19 labels, the result ({result:.0f} MB) included; each in a process"
+    )
     for backend in ("pydensecrf", "native", "torch"):
         for threads in options.threads if backend == "native" else [1]:
             if not missing(backend):
                 command = [sys.executable, __file__, "--peak-of", f"{backend},{threads}"]
+                command += ["--large-size", str(H), str(W)]
                 for name in ("logits", "images"):
                     command += [f"--{name}", str(getattr(options, name))] if options.logits else []
                 peak = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -198,7 +272,7 @@ def _miou(matrix: Any) -> str:
 
 def _pictures(options: argparse.Namespace) -> Iterable[Picture]:
     if not options.logits:
-        yield from (_made(21, 375, 500, seed) for seed in range(4))
+        yield from (_made(21, *options.size, seed) for seed in range(4))
         return
     for path in sorted(options.logits.glob("*.npz")):
         image = np.asarray(Image.open(options.images / f"{path.stem}.jpg").convert("RGB"))
@@ -209,12 +283,13 @@ def _pictures(options: argparse.Namespace) -> Iterable[Picture]:
 
 def _big(options: argparse.Namespace) -> Picture:
     """A made picture, or the first one given, enlarged, with 19 of its labels."""
+    H, W = options.large_size
     if not options.logits:
-        return _made(19, 1024, 2048, 0)
+        return _made(19, H, W, 0)
     name, probs, image = next(iter(_pictures(options)))
-    enlarged = torch.nn.functional.interpolate(torch.from_numpy(probs[None, :19]), (1024, 2048), mode="bilinear")[0]
+    enlarged = torch.nn.functional.interpolate(torch.from_numpy(probs[None, :19]), (H, W), mode="bilinear")[0]
     whole = (enlarged / enlarged.sum(dim=0)).numpy()
-    return name, whole, np.array(Image.fromarray(image).resize((2048, 1024), Image.Resampling.BICUBIC))
+    return name, whole, np.array(Image.fromarray(image).resize((W, H), Image.Resampling.BICUBIC))
 
 
 def _made(K: int, H: int, W: int, seed: int) -> Picture:

@@ -13,8 +13,8 @@ from torch import nn
 from deeplab import predict_files
 from deeplab.errors import InputError
 from deeplab.inference.probabilities import Inference
-from deeplab.predict_files import plan
 from deeplab.reporting.overlays import overlay
+from deeplab.reporting.picture_jobs import plan
 
 NAMES = ["red", "green", "blue"]
 PALETTE = np.random.default_rng(0).integers(0, 256, (256, 3), dtype=np.uint8)

@@ -15,8 +15,8 @@ from deeplab.crf.workers import CRFWorkers
 from deeplab.data.palette import voc_palette
 from deeplab.data.reading import read_mask, read_picture
 from deeplab.errors import InputError
-from deeplab.predict_files import Outcome
 from deeplab.refine_files import refine
+from deeplab.reporting.picture_jobs import Outcome
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(0, 2, (3, 4, 5)).astype(np.float32)

@@ -98,6 +98,7 @@ def test_a_search_goes_on_with_the_same_inputs_only(folder: Path, tmp_path: Path
     check_same(tmp_path / "run", open_inputs(config(folder, "search.num_pictures=2")).identity)
     with pytest.raises(InputError, match="differs in crf"):
         check_same(tmp_path / "run", open_inputs(config(folder, "+crf.iterations=4")).identity)
+    check_same(tmp_path / "run", open_inputs(config(folder, "+data.num_workers=7")).identity)
     np.savez(folder / "probs" / "p0.npz", logits=np.zeros((3, 2, 2)))
     with pytest.raises(InputError, match="differs in files"):
         check_same(tmp_path / "run", open_inputs(config(folder)).identity)
@@ -138,3 +139,59 @@ def test_a_killed_search_leaves_no_process_and_goes_on(folder: Path, tmp_path: P
     assert len(keys) == len(set(keys)) == 3 * 129 + 2
     assert json.loads((out / "search.json").read_text())["held_out"]["num_pictures"] == 1
     assert json.loads((out / "run.json").read_text())["state"] == "finished"
+
+
+def trials(folder: Path, out: Path, *more: str) -> str:
+    places = [f"{key}={folder / key}" for key in ("images", "labels", "probs")]
+    command = [sys.executable, "-m", "deeplab.search_crf", "-m", *places, f"output={out}", "search.num_pictures=3"]
+    command += ["hydra.sweeper.n_trials=4", f"hydra.sweep.dir={out.parent / 'sweep'}", "search.processes=1", *more]
+    command += ["search.bootstrap=100"]
+    done = subprocess.run(command, cwd=out.parent, capture_output=True, text=True, timeout=300, check=False)
+    return f"{done.returncode} {done.stdout} {done.stderr}"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None, reason="the extra `sweep` is not installed"
+)
+def test_optuna_searches_continuous_ranges(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "My run (1)"
+    said = trials(folder, out, "hydra/sweeper=crf_tpe", "crf.iterations=2")
+    assert said.startswith("0 "), said
+    settings = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    cells = {tuple(line["cell"]) for line in settings if line["cell"]}
+    found = json.loads((out / "search.json").read_text())
+    # Four trials on three pictures, and the winner on the fourth picture, which took no part.
+    assert len(cells) == 4
+    assert len(settings) == 3 * (1 + 4) + 2
+    assert found["held_out"]["num_pictures"] == 1
+    assert all(cell[2] == cell[4] == 3 for cell in cells)
+    assert len({cell[0] for cell in cells}) == 4
+    best = (tmp_path / "sweep" / "optimization_results.yaml").read_text()
+    assert f"best_value: {found['searched']['miou_crf']}" in best
+    assert f"crf.bilateral_xy_std: {found['best']['bilateral_xy_std']}" in best
+    # Again, after a kill: the sampler's seed repeats the trials, and nothing is scored twice.
+    (out / "search.json").unlink()
+    said = trials(folder, out, "hydra/sweeper=crf_tpe", "crf.iterations=2")
+    assert said.startswith("0 "), said
+    assert json.loads((out / "search.json").read_text()) == found
+    assert (out / "results.jsonl").read_text().count("\n") == len(settings)
+    least = ["hydra/sweeper=crf_tpe", "hydra.sweeper.direction=minimize"]
+    said = trials(folder, tmp_path / "other", *least, "crf.bilateral_weight=interval(1,5)")
+    assert said.startswith("2 "), said
+    assert "hydra.sweeper.direction=minimize: the score is mIoU; add hydra.sweeper.direction=maximize" in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None, reason="the extra `sweep` is not installed"
+)
+def test_the_spatial_kernel_is_searched_by_choice(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    said = trials(folder, out, "hydra/sweeper=crf_tpe", "crf.iterations=2", "crf.gaussian_xy_std=interval(1,5)")
+    assert said.startswith("0 "), said
+    cells = [json.loads(line)["cell"] for line in (out / "results.jsonl").read_text().splitlines()]
+    stds = {cell[2] for cell in cells if cell}
+    assert len(stds) == 4
+    assert all(1 <= std <= 5 for std in stds)
+    assert {cell[4] for cell in cells if cell} == {3}

@@ -12,7 +12,7 @@ def check_data(config: "DictConfig", folder: Path) -> None:
     """Print what the splits hold; ends with status 1 if files are missing, unreadable or at odds with each other."""
     from rich.console import Console
 
-    from deeplab.config.instantiating import make
+    from deeplab.config.make import make
     from deeplab.config.preflight import preflight, to_plain
     from deeplab.data.labels import LabelRule
     from deeplab.errors import InputError

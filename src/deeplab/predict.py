@@ -15,7 +15,8 @@ def predict(config: "DictConfig", folder: Path) -> None:
     """Predict every photo of `input` into `output`; ends with status 1, and no export, if one could not be read."""
     import torch
 
-    from deeplab.config.build import build_dense_crf, build_inference, prepare_network
+    from deeplab.config.build import build_inference, prepare_network
+    from deeplab.config.build_crf import build_dense_crf
     from deeplab.config.check import check_device, check_numbers
     from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network
     from deeplab.config.preflight import to_plain

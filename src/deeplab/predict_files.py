@@ -3,73 +3,27 @@
 Beside the entry points because it joins inference, the CRF and the writing of files; it knows no configuration.
 """
 
-import os
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 
 from deeplab.errors import InputError
 from deeplab.inference.network import SegmentationNetwork
 from deeplab.inference.probabilities import Inference
 from deeplab.reporting.overlays import overlay
 from deeplab.reporting.palette import Palette
+from deeplab.reporting.picture_jobs import Outcome, Picture, Reader, check_writable, plan, say
 from deeplab.reporting.predictions import write_labels
 from deeplab.reporting.progress import progress_bar
 from deeplab.reporting.writing import replacing
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2")
 LARGEST_JPEG = 65500  # libjpeg's limit for a side
 
-Picture = npt.NDArray[np.uint8]
-Reader = Callable[[Path], Picture]
 Refine = Callable[[npt.NDArray[np.float32], Picture], npt.NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One picture and the files made of it."""
-
-    source: Path
-    labels: Path
-    overlay: Path
-    probabilities: Path
-
-
-@dataclass
-class Outcome:
-    """What became of the pictures."""
-
-    output: Path
-    written: int = 0
-    skipped: list[str] = field(default_factory=list)
-    """The reason for each picture that could not be read."""
-    unrefined: list[Path] = field(default_factory=list)
-    """Pictures too large for the CRF; their predictions are the network's."""
-    verb: str = "predicted"
-
-    @property
-    def exit_code(self) -> int:
-        """0 if every picture was predicted, else 1."""
-        return 1 if self.skipped else 0
-
-    def sentence(self) -> str:
-        """Sum up in one sentence."""
-        text = f"{_pictures(self.written)} {self.verb} into {self.output}"
-        if self.unrefined:
-            text += f", {len(self.unrefined)} of them without the CRF (larger than crf.max_pixels)"
-        return text + (f"; {_pictures(len(self.skipped))} could not be read and went without." if self.skipped else ".")
-
-
-def _pictures(number: int) -> str:
-    return f"{number} picture" if number == 1 else f"{number} pictures"
 
 
 def predict(
@@ -125,74 +79,6 @@ def predict(
                 outcome.written += 1
             progress.advance(task)
     return outcome
-
-
-def say(progress: Progress, what: str, text: str) -> None:
-    """Print a line above the progress bar."""
-    progress.console.print(f"[yellow]{what}:[/] {escape(text)}", soft_wrap=True, highlight=False)
-
-
-def plan(source: Path, output: Path, key: str = "input") -> list[Job]:
-    """List the pictures and the files to be made of them, sorted; hidden files and a folder `output` are passed over.
-
-    Raises InputError if there is no picture, `output` is the input's own folder, or two pictures would become one
-    file. `key` is what the messages call the source.
-    """
-    if not source.exists():
-        raise InputError(f"{key}={source}: there is no such file or folder.")
-    folder = source if source.is_dir() else source.parent
-    if output.resolve() == folder.resolve():
-        raise InputError(
-            f"output={output} is the folder of the input, whose pictures could be overwritten: name another."
-        )
-    pictures = _walk(source, output) if source.is_dir() else [source]
-    if not pictures:
-        raise InputError(f"{key}={source}: no picture in this folder ({', '.join(SUFFIXES)}).")
-    stems = Counter(picture.relative_to(folder).with_suffix("") for picture in pictures)
-    jobs = []
-    for picture in pictures:
-        place = picture.relative_to(folder)
-        name = place.name if stems[place.with_suffix("")] > 1 else place.stem
-        beside = output / place.parent
-        names = (f"{name}.png", f"{name}_overlay.jpg", f"{name}_probabilities.npz")
-        jobs.append(Job(picture, *(beside / made for made in names)))
-    _check_apart(pictures, jobs)
-    return jobs
-
-
-def _walk(source: Path, output: Path) -> list[Path]:
-    def stop(error: OSError) -> None:
-        raise InputError(f"Cannot read the folder {error.filename}: {error.strerror}.") from error
-
-    made = output.resolve()
-    pictures = []
-    for folder, subfolders, names in os.walk(source, onerror=stop):
-        here = Path(folder)
-        subfolders[:] = [name for name in subfolders if name[0] != "." and (here / name).resolve() != made]
-        pictures += [here / name for name in names if name[0] != "." and Path(name).suffix.lower() in SUFFIXES]
-    return sorted(pictures)
-
-
-def _check_apart(pictures: Sequence[Path], jobs: Sequence[Job]) -> None:
-    sources = {picture.resolve() for picture in pictures}
-    makers: dict[Path, Path] = {}
-    for job in jobs:
-        for made in (job.labels, job.overlay, job.probabilities):
-            if made.resolve() in sources:
-                raise InputError(f"output would overwrite the input {made}: choose another folder.")
-            other = makers.setdefault(made, job.source)
-            if other != job.source:
-                raise InputError(f"{other} and {job.source} would both become {made}: rename one of them.")
-
-
-def check_writable(output: Path) -> None:
-    """Make the folder; raises InputError if nothing can be written into it."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=output):
-            pass
-    except OSError as error:
-        raise InputError(f"output={output}: cannot be written ({error.strerror}); name another folder.") from error
 
 
 def _labels(

@@ -11,8 +11,8 @@ from rich.markup import escape
 from deeplab.crf.workers import CRFWorkers, LabelMap
 from deeplab.errors import InputError
 from deeplab.inference.score_files import FORMS, Kind, read_scores, score_file
-from deeplab.predict_files import Job, Outcome, Picture, Reader, check_writable, plan, say
 from deeplab.reporting.palette import Palette
+from deeplab.reporting.picture_jobs import Job, Outcome, Picture, Reader, check_writable, plan, say
 from deeplab.reporting.predictions import write_labels
 from deeplab.reporting.progress import progress_bar
 

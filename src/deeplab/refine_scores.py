@@ -15,7 +15,7 @@ def refine_scores(config: "DictConfig", folder: Path) -> None:
     """Refine the scores of every photo of `images` into `output`; ends with status 1 if one could not be read."""
     from contextlib import nullcontext
 
-    from deeplab.config.build import build_crf_params, build_dense_crf
+    from deeplab.config.build_crf import build_crf_params, build_dense_crf
     from deeplab.config.preflight import to_plain
     from deeplab.crf.workers import CRFWorkers
     from deeplab.data.palette import class_palette
@@ -25,10 +25,12 @@ def refine_scores(config: "DictConfig", folder: Path) -> None:
     from deeplab.refine_files import refine
 
     own = to_plain(config)
+    if own["crf"]["max_pixels"] < 0:
+        raise InputError(f"crf.max_pixels={own['crf']['max_pixels']}: it must be at least 0.")
     if own["kind"] not in (None, *KINDS):
         raise InputError(f"kind={own['kind']}: choose {' or '.join(KINDS)}.")
     palette = own["palette"]
-    colours = class_palette(palette, 0 if isinstance(palette, str) else len(palette))
+    colours = class_palette(palette, 0 if isinstance(palette, str) else len(palette), "palette")
     crf = own["crf"]
     params, dense = build_crf_params(crf), build_dense_crf(crf)
     try:

@@ -7,23 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeplab.config.build import (
-    build_crf_params,
-    build_data,
-    build_dense_crf,
-    build_inference,
-    prepare_network,
-)
-from deeplab.config.check import check_device
-from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network
+from deeplab.config.build_crf import build_crf_params, build_dense_crf
 from deeplab.config.preflight import preflight, to_plain
 from deeplab.config.schema import CRFConfig
 from deeplab.crf.params import CRFParams
-from deeplab.crf_search.sources import NetworkScores, SavedScores, Source
+from deeplab.crf_search.sources import SavedScores, Source
 from deeplab.data.labels import LabelRule
-from deeplab.data.module import SegmentationData
 from deeplab.data.reading import PICTURE_SUFFIXES
 from deeplab.data.samples import FilePictures, PictureSet
+from deeplab.data.splits import open_split
 from deeplab.errors import InputError
 from deeplab.inference.score_files import KINDS, read_scores, score_file
 from deeplab.reporting.run_files import read_json, write_json
@@ -58,7 +50,12 @@ def open_inputs(config: "DictConfig") -> Inputs:
         raise InputError("Give a network as checkpoint=FILE, or its scores as probs=FOLDER, one of the two.")
     if own["kind"] not in (None, *KINDS):
         raise InputError(f"kind={own['kind']}: choose {' or '.join(KINDS)}.")
-    return _from_checkpoint(config, own) if own["checkpoint"] is not None else _from_scores(config, own)
+    if own["checkpoint"] is None:
+        return _from_scores(config, own)
+    from deeplab.search_network import open_network  # torch and the rest of a network's needs
+
+    source, rule, crf, identity = open_network(config, own)
+    return _inputs(source, rule, crf, own, identity)
 
 
 def check_same(folder: Path, identity: Plain) -> None:
@@ -76,28 +73,19 @@ def check_same(folder: Path, identity: Plain) -> None:
         )
 
 
-def _from_checkpoint(config: "DictConfig", own: Plain) -> Inputs:
-    import torch
-
-    if own["images"] is not None or own["labels"] is not None:
-        raise InputError("images and labels go with probs=FOLDER; with a checkpoint name the pictures by data=.")
-    check_device(own["trainer"])
-    carried, tensors = load_checkpoint(own["checkpoint"])
-    plain = overlay(carried, config)
-    preflight({"data": plain["data"]})
-    network = rebuild_network(plain, tensors, own["checkpoint"])
-    if own["trainer"]["num_threads"]:
-        torch.set_num_threads(own["trainer"]["num_threads"])
-    if own["trainer"]["accelerator"] in ("gpu", "cuda"):
-        network.cuda()
-    prepare_network(network, own["trainer"])
-    pictures = build_data(plain, network).pictures(own["search"]["split"] or plain["data"]["val_split"])
-    rule = _rule(plain["data"], pictures)
-    with Path(own["checkpoint"]).expanduser().open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    source = NetworkScores(pictures, rule, network, build_inference(plain["inference"]))
-    identity = {"checkpoint_sha256": digest, "data": plain["data"], "inference": plain["inference"]}
-    return _inputs(source, rule, plain["crf"], own, identity)
+def _what_counts(data: Plain) -> Plain:
+    """The keys of a data section on which pictures and labels depend."""
+    keys = (
+        "class_names",
+        "label_map",
+        "ignore_label",
+        "layout",
+        "train_split",
+        "val_split",
+        "hold_out",
+        "hold_out_seed",
+    )
+    return {key: data[key] for key in keys if key in data}
 
 
 def _from_scores(config: "DictConfig", own: Plain) -> Inputs:
@@ -113,7 +101,7 @@ def _from_scores(config: "DictConfig", own: Plain) -> Inputs:
     identity = {
         "probs": str(folder.resolve()),
         "files": _files_digest(source.files),
-        "data": own["data"],
+        "data": own["data"] or {},
         "images": own["images"],
         "labels": own["labels"],
         "align_corners": own["align_corners"],
@@ -142,25 +130,24 @@ def _inputs(source: Source, rule: LabelRule, crf: Plain, own: Plain, identity: P
     fixed = build_crf_params(crf)
     search = own["search"]
     kept = {key: value for key, value in vars(fixed).items() if key not in search["coarse"]}
+    identity["data"] = _what_counts(identity["data"])
     identity |= {"split": search["split"], "crf": kept, "backend": dense.backend}
     return Inputs(source, rule.num_classes, fixed, dense.backend, identity)
 
 
 def _from_data(own: Plain) -> tuple[PictureSet, LabelRule]:
-    from hydra.utils import instantiate
+    from deeplab.config.make import make
 
-    data = dict(own["data"] or {})
+    data = own["data"] or {}
     if "layout" not in data:
         raise InputError(
             "probs needs the pictures and their labels: data=NAME data.root=FOLDER, or images=FOLDER labels=FOLDER."
         )
     preflight(data)
-    layout = instantiate(data.pop("layout"), _convert_="all")
-    data.pop("batch_size_per_device", None)  # the LightningModule's
-    module = SegmentationData(
-        layout=layout, num_classes=len(data["class_names"]), seed=0, pad_rgb=(0.0, 0.0, 0.0), **data
-    )
-    pictures = module.pictures(own["search"]["split"] or data["val_split"])
+    layout = make(data["layout"], "data.layout")
+    split = own["search"]["split"] or data.get("val_split", "val")
+    held_out = data.get("hold_out", 0), data.get("hold_out_seed", 0)
+    pictures = open_split(layout, split, data.get("train_split", "train"), *held_out)
     return pictures, _rule(data, pictures)
 
 

@@ -49,7 +49,7 @@ def test_the_help_of_all_imports_nothing_heavy(tmp_path):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_a_command_is_quick_and_says_what_one_needs(tmp_path, command):
-    done, seconds = deeplab(command, "--help", folder=tmp_path)
+    done, seconds = deeplab(*command.split(), "--help", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     page = done.stdout
     assert f"usage: deeplab {command} " in page

@@ -11,7 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from deeplab.config import schema
-from deeplab.config.build import build_crf_params, build_inference, build_network
+from deeplab.config.build import build_inference, build_network
+from deeplab.config.build_crf import build_crf_params
 from deeplab.config.check import AT_LEAST, check, check_crop, check_numbers
 from deeplab.config.explain import conf_dir
 from deeplab.config.preflight import preflight, to_plain

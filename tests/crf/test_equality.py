@@ -61,6 +61,21 @@ def test_shapes(backend: str, K: int, H: int, W: int, picture: Callable[..., Any
     assert_same_answer(backend, CRFParams(), *picture(K, H, W))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("K", "H", "W"), [(21, 375, 500), (21, 333, 499), (2, 500, 375), (150, 120, 201)])
+def test_pictures_as_large_as_vocs(backend: str, K: int, H: int, W: int, picture: Callable[..., Any]) -> None:
+    assert_same_answer(backend, CRFParams(), *picture(K, H, W))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("rgb_std", [0.5, 1])
+def test_fine_colours(backend: str, rgb_std: float, picture: Callable[..., Any]) -> None:
+    # pydensecrf writes beyond its arrays if colours span too many of these, so the picture is dark.
+    probs, image = picture(4, 30, 41)
+    assert_same_answer(backend, CRFParams(bilateral_rgb_std=rgb_std), probs, image // 24)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("std", [0.5, 0.7, 1, 1.5, 3, 4, 7, 67, 500])
 @pytest.mark.parametrize("normalization", ["symmetric", "after"])

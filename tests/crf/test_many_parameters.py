@@ -25,7 +25,11 @@ def test_every_setting_gives_what_a_crf_of_its_own_gives(picture, backend: str) 
     probs, image = picture(4, 21, 34)
     many = ManyParameters(probs, image, backend, num_threads=1)
     for params in SETTINGS:
-        np.testing.assert_array_equal(many(params), DenseCRF(params, backend, 1)(probs, image))
+        alone = DenseCRF(params, backend, 1)(probs, image)
+        np.testing.assert_array_equal(many(params), alone)
+        labels = many.labels(params)
+        assert labels.dtype == np.uint8
+        np.testing.assert_array_equal(labels, alone.argmax(0))
 
 
 def test_lattices_are_shared_by_settings_that_differ_in_weights(picture) -> None:

@@ -39,6 +39,53 @@ def test_same_bits_on_every_processor(picture: Callable[..., Any], baseline: Non
     np.testing.assert_array_equal(DenseCRF(backend="native")(probs, image), plain)
 
 
+@pytest.fixture
+def like_a_large_picture() -> Iterator[None]:
+    native._native.set_large_bytes(0)
+    yield
+    native._native.set_large_bytes(48 << 20)
+
+
+@pytest.mark.parametrize("K", [2, 8, 13, 21, 40])
+@pytest.mark.parametrize("sharpness", [1, 8])
+@pytest.mark.parametrize("unary", ["probabilities", "logits"])
+def test_large_pictures_get_the_same_answer_from_less_memory(
+    K: int, sharpness: int, unary: Any, picture: Callable[..., Any], like_a_large_picture: None
+) -> None:
+    probs, image = picture(K, 75, 171)
+    scores = sharpness * np.log(probs) if unary == "logits" else probs**sharpness / (probs**sharpness).sum(axis=0)
+    params = CRFParams(iterations=4, unary=unary)
+    results = [DenseCRF(params, "native", num_threads=threads)(scores, image) for threads in (1, 3)]
+    np.testing.assert_array_equal(results[0], results[1])
+    native._native.set_large_bytes(48 << 20)
+    np.testing.assert_array_equal(results[0], DenseCRF(params, "native")(scores, image))
+
+
+@pytest.mark.parametrize("large_bytes", [0, 48 << 20])
+def test_labels_that_fall_idle_rise_again(large_bytes: int, like_a_large_picture: None) -> None:
+    # The start is all for label 0, which the scores are against: it keeps the others below the threshold, here raised to
+    # 0.016, until it collapses and they come back to 0.05.
+    K, H, W = 19, 40, 50
+    probs = (0.98 / 18 * np.random.default_rng(0).uniform(0.9, 1.1, (K, H, W))).astype(np.float32)
+    probs[0] = 0.02
+    probs /= probs.sum(axis=0)
+    initial = np.zeros_like(probs)
+    initial[0] = 1
+    params = CRFParams(iterations=12, bilateral_weight=0, gaussian_weight=6)
+    crfs = [DenseCRF(params, "native", num_threads=threads) for threads in (1, 3)]
+    expected = crfs[0](probs, None, initial=initial)
+    native._native.set_large_bytes(large_bytes)
+    native._native.scale_negligible(150)
+    try:
+        results = [crf(probs, None, initial=initial) for crf in crfs]
+        early = DenseCRF(CRFParams(iterations=4, bilateral_weight=0, gaussian_weight=6), "native")
+        assert np.abs(early(probs, None, initial=initial) - expected).max() > 0.01
+    finally:
+        native._native.scale_negligible(1)
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_allclose(results[0], expected, atol=1e-5)
+
+
 def test_calls_from_several_threads_at_once(picture: Callable[..., Any]) -> None:
     pictures = [picture(6, 50 + i, 70, seed=i) for i in range(4)]
     crf = DenseCRF(backend="native", num_threads=2)

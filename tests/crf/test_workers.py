@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,6 +74,51 @@ def test_exception_in_the_block_cancels(picture: Any) -> None:
         raise KeyError("stop")
     assert time.monotonic() - started < 20
     assert all(future.cancelled() or future.exception() is not None for future in futures)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_to_the_whole_group_leaves_the_workers_to_the_parent(number: signal.Signals, picture: Any) -> None:
+    probs, image = picture(4, 20, 30)
+    with CRFWorkers(PARAMS, "exact", num_workers=1) as workers:
+        process = workers._workers[0]._process
+        os.kill(process.pid, number)  # while it starts
+        assert workers.submit(probs, image).result(timeout=60).shape == (20, 30)
+        os.kill(process.pid, number)
+        assert workers.submit(probs, image).result(timeout=60).shape == (20, 30)
+    assert process.returncode == 0
+
+
+def test_workers_do_not_outlive_a_killed_parent(tmp_path: Any) -> None:
+    script = """
+import sys, time, numpy as np
+from deeplab.crf import CRFParams
+from deeplab.crf.workers import CRFWorkers
+workers = CRFWorkers(CRFParams(iterations=2), "exact", num_workers=2)
+probs, image = np.full((2, 4, 5), 0.5, np.float32), np.zeros((4, 5, 3), np.uint8)
+for future in [workers.submit(probs, image) for _ in range(4)]:
+    future.result()
+print(*[worker._process.pid for worker in workers._workers], flush=True)
+time.sleep(60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    children = [int(pid) for pid in parent.stdout.readline().split()]
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert len(children) == 2
+    deadline = time.monotonic() + 30
+    while any(running(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(running(pid) for pid in children)
+
+
+def running(pid: int) -> bool:
+    """Whether the process exists and is more than a zombie that nobody waits for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_closed_pool_refuses(picture: Any) -> None:

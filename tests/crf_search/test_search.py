@@ -1,6 +1,7 @@
 """The search on tiny pictures, against a direct loop over DenseCRF."""
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from deeplab.crf import CRFParams, DenseCRF
 from deeplab.crf_search.cells import Cell, grid
+from deeplab.crf_search.heat_map import panels, write_heat_map
 from deeplab.crf_search.report import best_yaml, sentences, table, write_report
 from deeplab.crf_search.scorer import Scorer
 from deeplab.crf_search.search import Comparison, Found, Plan, draw, search
@@ -164,7 +166,7 @@ def found(best: float, gain: Gain | None) -> Found:
     mious |= {Cell(40, 4, 3, 3, 3): best - 0.02}
     cell = Cell(30, 3, 3, 3, 3)
     others = None if gain is None else Comparison(7, 0.5, 0.5 + gain.gain, gain)
-    return Found(mious, cell, cell, Comparison(5, 0.6, best, Gain(best - 0.6, -0.01, 0.02)), others)
+    return Found(mious, 4, cell, cell, Comparison(5, 0.6, best, Gain(best - 0.6, -0.01, 0.02)), others)
 
 
 def test_the_sentences_are_honest() -> None:
@@ -181,6 +183,19 @@ def test_the_sentences_are_honest() -> None:
     assert "outermost tried of bilateral_weight: wider ranges" in alone
 
 
+def test_the_heat_map_shows_the_coarse_grid_and_the_refinement_apart() -> None:
+    coarse = [Cell(xy, rgb, 3, w1, 3) for xy in (30, 40, 50) for rgb in (3, 4) for w1 in (5, 6)]
+    new = [Cell(xy, rgb, 3, 6, 3) for xy in (27, 33) for rgb in (3, 4, 5)]
+    mious = {cell: 0.5 + cell.bilateral_xy_std / 1000 for cell in coarse} | dict.fromkeys(new, 0.55)
+    nothing = Comparison(5, 0.6, 0.6, Gain(0, 0, 0))
+    result = Found(mious, len(coarse), Cell(50, 4, 3, 6, 3), new[0], nothing, None)
+    grid_panel, refined_panel = panels(result)
+    assert set(grid_panel[2]) == {cell for cell in coarse if cell.bilateral_weight == 6}
+    assert set(refined_panel[2]) == {*new, Cell(30, 3, 3, 6, 3), Cell(30, 4, 3, 6, 3)}
+    [points] = panels(replace(result, coarse=0))
+    assert list(points[2]) == list(mious)
+
+
 def test_the_report_is_written(tmp_path: Path) -> None:
     result = found(0.63, None)
     write_report(tmp_path, result, FIXED, {"ids": ["a"]})
@@ -191,3 +206,5 @@ def test_the_report_is_written(tmp_path: Path) -> None:
     assert document["best"]["bilateral_xy_std"] == 30
     assert (tmp_path / "crf" / "best.yaml").read_text() == best_yaml(result, FIXED)
     assert table(result).row_count == 5
+    write_heat_map(tmp_path / "points.png", replace(result, coarse=0))
+    assert (tmp_path / "points.png").read_bytes().startswith(b"\x89PNG")

@@ -38,6 +38,14 @@ def test_classes_that_occur_nowhere_do_not_count() -> None:
     assert np.isnan(mean_iou(np.zeros((3, 4))))
 
 
+def test_a_class_that_is_predicted_but_nowhere_true_does_not_count() -> None:
+    counts = tally(np.array([[0, 0, 1]]), np.array([[0, 2, 1]]), 3)
+    assert float(mean_iou(counts)) == pytest.approx((1 / 2 + 1) / 2)
+    # The CRF that repairs the one pixel gains what class 0 gains, and not a class less in the mean.
+    repaired = tally(np.array([[0, 0, 1]]), np.array([[0, 0, 1]]), 3)
+    assert bootstrap_gain(counts[None], repaired[None], 10, seed=0) == pytest.approx((0.25, 0.25, 0.25))
+
+
 def test_bad_masks_are_refused() -> None:
     with pytest.raises(ValueError, match="label 7, but the scores have 4 classes"):
         tally(np.array([[7]]), np.array([[0]]), 4)
@@ -57,7 +65,7 @@ def test_the_bootstrap_agrees_with_a_slow_loop() -> None:
         for tallies in (before, after):
             hits, truth, predicted = (sum(tallies[i][row] for i in drawn) for row in range(3))
             union = truth + predicted - hits
-            ious.append(np.mean([hits[k] / union[k] for k in range(K) if union[k]]))
+            ious.append(np.mean([hits[k] / union[k] for k in range(K) if truth[k]]))
         differences.append(ious[1] - ious[0])
     low, high = np.percentile(differences, [2.5, 97.5])
     width = high - low

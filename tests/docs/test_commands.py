@@ -16,6 +16,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,7 +24,8 @@ from PIL import Image
 
 from deeplab.cli import COMMANDS
 from deeplab.config import schema
-from deeplab.config.build import build_crf_params, build_inference, build_network, freeze
+from deeplab.config.build import build_inference, build_network, freeze
+from deeplab.config.build_crf import build_crf_params
 from deeplab.config.check import GIVEN_LATER, check, check_crop, check_numbers
 from deeplab.config.explain import added_keys, conf_dir, primary_config
 from deeplab.config.from_checkpoint import overlay
@@ -126,7 +128,9 @@ def jobs(overrides: list[str], sweeps: bool) -> list[list[str]]:
     for override in OverridesParser.create().parse_overrides(overrides):
         if override.is_sweep_override():
             assert sweeps, f"{override.input_line} has several values, but there is no -m"
-            values.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
+            value = override.value()
+            ends = [value.start, value.end] if isinstance(value, IntervalSweep) else override.sweep_string_iterator()
+            values.append([f"{override.get_key_element()}={end}" for end in ends])
         else:
             values.append([override.input_line or ""])
     return [[each[job % len(each)] for each in values] for job in range(max(map(len, values), default=1))]

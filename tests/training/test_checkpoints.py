@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 import torch
 
 from deeplab.errors import InputError
+from deeplab.models.checkpoint_file import CHECKPOINT_KEY
 from deeplab.training.checkpoints import WholeFiles, checkpoint_callbacks
-from deeplab.training.module import CHECKPOINT_KEY
 from deeplab.training.seeding import RankSeed
 
 STEPS = 11

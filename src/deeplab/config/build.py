@@ -1,30 +1,34 @@
-"""Builds the parts of a run from a configuration in plain dicts; the only place that knows both."""
+"""Builds the parts of a run from a configuration in plain dicts; the only place that knows both.
+
+Lightning takes seconds to import: only the functions that need it import it, so that predicting starts fast.
+"""
+
+from __future__ import annotations
 
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from deeplab.config.instantiating import make, refusal
-from deeplab.crf.dense_crf import DenseCRF
-from deeplab.crf.params import CRFParams
-from deeplab.data.module import SegmentationData
+from deeplab.config.build_crf import CRF_RUN_KEYS, build_crf_params, build_dense_crf
+from deeplab.config.make import make, refusal
 from deeplab.errors import InputError
 from deeplab.inference.probabilities import Inference
 from deeplab.models.deeplab import DeepLab
 from deeplab.models.image_input import ImageInput
 from deeplab.models.multi_scale import MultiScale
 from deeplab.models.weights import load_weights
-from deeplab.training.crf_evaluation import CRFEvaluation, Refined
-from deeplab.training.module import SegmentationModule
-from deeplab.training.progress import progress_display
-from deeplab.training.run_metrics import RunMetrics
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    from pytorch_lightning.loggers import Logger
+
+    from deeplab.data.module import SegmentationData
+    from deeplab.training.crf_evaluation import CRFEvaluation, Refined
+    from deeplab.training.module import SegmentationModule
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +86,8 @@ def freeze(network: DeepLab | MultiScale, names: list[str]) -> None:
 
 def build_data(config: Plain, network: DeepLab | MultiScale) -> SegmentationData:
     """The DataModule of a configuration; raises InputError for what is wrong on disk."""
+    from deeplab.data.module import SegmentationData
+
     data = dict(config["data"])
     layout = make(data.pop("layout"), "data.layout")
     del data["batch_size_per_device"]  # the LightningModule's: pictures a forward pass
@@ -106,30 +112,10 @@ def build_inference(inference: Plain) -> Inference:
         raise InputError(f"inference: {error}") from error
 
 
-CRF_RUN_KEYS = ("backend", "max_pixels", "workers", "num_threads", "every_n_validations", "first_n")
-
-
-def build_crf_params(crf: Plain) -> CRFParams:
-    """Raises InputError when a parameter is refused."""
-    try:
-        return CRFParams(**{key: value for key, value in crf.items() if key not in CRF_RUN_KEYS})
-    except (TypeError, ValueError) as error:
-        raise InputError(f"crf: {error}") from error
-
-
-def build_dense_crf(crf: Plain) -> DenseCRF | None:
-    """The CRF in this process, or None for `crf=none`; raises InputError when it is refused or not installed."""
-    if crf["backend"] == "none":
-        return None
-    params = build_crf_params(crf)
-    try:
-        return DenseCRF(params, crf["backend"])
-    except ValueError as error:
-        raise InputError(f"crf.backend: {error}") from error
-
-
 def build_crf_evaluation(crf: Plain, class_names: list[str], on_refined: Refined | None = None) -> CRFEvaluation | None:
     """The callback, or None for `crf=none`."""
+    from deeplab.training.crf_evaluation import CRFEvaluation
+
     if crf["backend"] == "none":
         return None
     build_dense_crf(crf)  # a backend that is not installed is refused now, not in the first validation
@@ -139,6 +125,8 @@ def build_crf_evaluation(crf: Plain, class_names: list[str], on_refined: Refined
 
 def build_module(config: Plain, network: DeepLab | MultiScale, freeze_bn: bool) -> SegmentationModule:
     """The LightningModule; its checkpoints carry `config`."""
+    from deeplab.training.module import SegmentationModule
+
     optim = config["optim"]
     optimizer, schedule = make(optim["optimizer"], "optim.optimizer"), make(optim["schedule"], "optim.schedule")
     try:  # on one number, so that a value which the optimizer refuses is known before any work
@@ -167,6 +155,8 @@ def build_module(config: Plain, network: DeepLab | MultiScale, freeze_bn: bool) 
 
 def build_loggers(config: Plain, folder: Path) -> list[Logger]:
     """metrics.csv always, and the configuration's logger beside it."""
+    from deeplab.training.run_metrics import RunMetrics
+
     loggers: list[Logger] = [RunMetrics(folder)]
     if config["logger"]:
         make_logger = make({**config["logger"], "_partial_": True}, "logger")
@@ -176,6 +166,8 @@ def build_loggers(config: Plain, folder: Path) -> list[Logger]:
 
 def build_callbacks(config: Plain) -> list[pl.Callback]:
     """Progress, a panel of masks where W&B logs, and the user's own callbacks."""
+    from deeplab.training.progress import progress_display
+
     bar = config["trainer"]["progress_bar"]
     ours: list[pl.Callback] = [progress_display(config["trainer"]["log_every_n_steps"])] if bar else []
     if "wandb" in (config["logger"] or {}).get("_target_", ""):
@@ -199,6 +191,9 @@ def build_trainer(
 
     Raises InputError when it refuses a value.
     """
+    import pytorch_lightning as pl
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
     if trainer["num_threads"]:
         torch.set_num_threads(trainer["num_threads"])
     every = trainer["val_every_n_steps"]

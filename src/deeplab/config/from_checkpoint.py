@@ -14,10 +14,9 @@ from deeplab.config.explain import explain
 from deeplab.config.preflight import locate, targets, to_plain
 from deeplab.config.schema import CRFConfig, DataConfig, InferenceConfig
 from deeplab.errors import InputError
-from deeplab.models.checkpoint_file import read_checkpoint
+from deeplab.models.checkpoint_file import CHECKPOINT_KEY, read_checkpoint
 from deeplab.models.deeplab import DeepLab
 from deeplab.models.multi_scale import MultiScale
-from deeplab.training.module import CHECKPOINT_KEY
 
 Plain = dict[str, Any]
 Tensors = dict[str, torch.Tensor]

@@ -79,6 +79,7 @@ PAGES = {
             ("checkpoint=best.ckpt", "100 pictures of the validation split, the paper's grid, then around the winner"),
             ("checkpoint=best.ckpt search.split=held_out search.num_pictures=60", "another split, fewer pictures"),
             ("probs=scores data=voc12 data.root=VOCdevkit", "scores of any network, saved in files"),
+            ("-m hydra/sweeper=crf_tpe checkpoint=best.ckpt", "continuous ranges, drawn by Optuna (extra `sweep`)"),
         ),
         ("data", "inference", "crf", "trainer"),
     ),

@@ -29,7 +29,7 @@ PATH_KEYS = re.compile(
 )
 log = logging.getLogger(__name__)
 
-Task = Callable[[DictConfig, Path], None]
+Task = Callable[[DictConfig, Path], float | None]  # the score, for sweepers that look for the best
 
 
 def quote_paths(arguments: list[str]) -> list[str]:
@@ -100,13 +100,13 @@ class _Job:
         self.told = False
         """Whether the mistake was printed already."""
 
-    def run(self, config: DictConfig) -> None:
+    def run(self, config: DictConfig) -> float | None:
         self.started = True
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
             for sentence in added_keys(config):
                 raise InputError(sentence)
-            self.task(config, folder)
+            return self.task(config, folder)
         except InputError as error:
             log.error("deeplab %s: %s", self.command, error)
             if HydraConfig.get().mode is RunMode.RUN:

@@ -12,24 +12,41 @@ from deeplab.crf.problem import Problem, Refinement
 from deeplab.crf.unary import softmax, unary_energy
 
 
-def approximate(problem: Problem, run: Callable[[Problem], Refinement]) -> Refinement:
-    """Refine with `run`, by way of a smaller problem if the parameters ask for one."""
+def approximate(problem: Problem, run: Callable[[Problem], Refinement], selects_labels: bool = False) -> Refinement:
+    """Refine with `run`, by way of a smaller problem if the parameters ask for one.
+
+    selects_labels: whether `run` heeds `Problem.labels`, so that no scores need to be copied.
+    """
     if problem.params.prune_below > 0:
-        return _pruned(problem, run)
+        return _pruned(problem, run, selects_labels)
     return _at_half_size(problem, run) if problem.params.half_resolution else run(problem)
 
 
-def _pruned(problem: Problem, run: Callable[[Problem], Refinement]) -> Refinement:
-    # The labels that stay compete among themselves: their marginals add up to 1.
+def pruned(problem: Problem, copies: bool = True) -> tuple[Problem, list[int]]:
+    """Return the problem of the labels that `prune_below` keeps, and which these are.
+
+    They compete among themselves: their marginals add up to 1. copies: keep their scores alone; else name them in
+    `Problem.labels`.
+    """
     kept = _labels_to_keep(problem)
     params = replace(problem.params, prune_below=0.0)
     if params.compatibility is not None:
         params = replace(params, compatibility=tuple(tuple(params.compatibility[k][j] for j in kept) for k in kept))
     if len(kept) == problem.num_classes:
-        return approximate(replace(problem, params=params), run)
+        return replace(problem, params=params), kept
+    if not copies:
+        return replace(problem, params=params, labels=tuple(kept)), kept
     initial = None if problem.initial is None else np.ascontiguousarray(problem.initial[kept])
-    smaller = replace(problem, params=params, scores=np.ascontiguousarray(problem.scores[kept]), initial=initial)
+    scores = np.ascontiguousarray(problem.scores[kept])
+    return replace(problem, params=params, scores=scores, initial=initial), kept
+
+
+def _pruned(problem: Problem, run: Callable[[Problem], Refinement], selects_labels: bool) -> Refinement:
+    selects = selects_labels and not problem.params.half_resolution
+    smaller, kept = pruned(problem, copies=not selects)
     result = approximate(smaller, run)
+    if selects or len(kept) == problem.num_classes:
+        return result
     marginals = np.zeros_like(problem.scores)
     marginals[kept] = result.marginals
     return replace(result, marginals=marginals)

@@ -88,7 +88,7 @@ class DenseCRF:
         all_kernels = tuple(k for k in (*self.params.kernels(), *self._kernels, *kernels) if k.weight > 0)
         problem = make_problem(probs, image, self.params, all_kernels, initial)
         check_scores(problem.scores, self.params.unary)
-        result = approximate(problem, lambda smaller: self._run(smaller, trace))
+        result = approximate(problem, lambda smaller: self._run(smaller, trace), self.backend == "native")
         return replace(result, marginals=_like(result.marginals, probs))
 
 

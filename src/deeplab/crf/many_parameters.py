@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from deeplab.crf import backends
-from deeplab.crf.approximations import approximate
+from deeplab.crf.approximations import approximate, pruned
 from deeplab.crf.dense_crf import DenseCRF
 from deeplab.crf.kernels import BilateralKernel, FloatArray, SpatialKernel
 from deeplab.crf.params import CRFParams
 from deeplab.crf.problem import Problem, Refinement, make_problem
 from deeplab.crf.unary import check_scores
 
+LabelMap: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.int16]
+
 
 class ManyParameters:
-    """The marginals of one picture for one CRFParams after the other, the same as DenseCRF's.
+    """The marginals, or the labels, of one picture for one CRFParams after the other, the same as DenseCRF's.
 
     With the native backend, parameters in a row that have a kernel's standard deviations and the normalisation in
-    common share its lattice, for weights only rescale it: sort them so. One lattice of each kernel is kept.
-    With other backends every call builds its own.
+    common share its lattice, for weights only rescale it: sort them so. One lattice of each kernel is kept; the
+    scores are checked once, and pruned once for each threshold. With other backends every call builds its own.
 
     probs, image: as for DenseCRF; their kind is the parameters' `unary`.
 
@@ -34,6 +40,8 @@ class ManyParameters:
         self._backend = backends.automatic() if backend == "auto" else backend
         self._num_threads = num_threads
         self._lattices: dict[type, tuple[object, Any]] = {}
+        self._checked: set[str] = set()
+        self._kept: tuple[object, Problem, list[int]] | None = None
         self.num_built = 0
 
     def __call__(self, params: CRFParams) -> FloatArray:
@@ -41,10 +49,32 @@ class ManyParameters:
         if self._backend != "native":
             marginals: FloatArray = DenseCRF(params, self._backend, self._num_threads)(self._probs, self._image)
             return marginals
-        problem = make_problem(self._probs, self._image, params, params.kernels())
-        check_scores(problem.scores, params.unary)
-        refined: FloatArray = approximate(problem, self._run).marginals
+        refined: FloatArray = approximate(self._problem(params), self._run, selects_labels=True).marginals
         return refined
+
+    def labels(self, params: CRFParams) -> LabelMap:
+        """Return the most probable label of each pixel (H, W): uint8, or int16 for more than 256 labels."""
+        if self._backend == "native" and params.prune_below > 0:
+            smaller, kept = self._pruned(self._problem(params))
+            best = approximate(smaller, self._run).marginals.argmax(axis=0)
+            return _narrow(np.array(kept)[best], len(self._probs))
+        return _narrow(np.asarray(self(params).argmax(axis=0)), len(self._probs))
+
+    def _problem(self, params: CRFParams) -> Problem:
+        problem = make_problem(self._probs, self._image, params, params.kernels())
+        if params.unary not in self._checked:
+            check_scores(problem.scores, params.unary)
+            self._checked.add(params.unary)
+        return problem
+
+    def _pruned(self, problem: Problem) -> tuple[Problem, list[int]]:
+        params = problem.params
+        key = (params.prune_below, params.unary, params.compatibility)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, *pruned(problem))
+        _, smaller, kept = self._kept
+        params = replace(params, prune_below=0.0, compatibility=smaller.params.compatibility)
+        return replace(smaller, params=params, kernels=problem.kernels), kept
 
     def _run(self, problem: Problem) -> Refinement:
         native: Any = importlib.import_module("deeplab.crf.native")
@@ -67,3 +97,7 @@ def _standard_deviations(kernel: Any) -> tuple[float, ...]:
         return kernel.xy_std, kernel.rgb_std
     assert isinstance(kernel, SpatialKernel)
     return (kernel.xy_std,)
+
+
+def _narrow(labels: npt.NDArray[Any], num_classes: int) -> LabelMap:
+    return labels.astype(np.uint8) if num_classes <= 256 else labels.astype(np.int16)

@@ -47,6 +47,7 @@ def refine(
         params.tolerance,
         penalties,
         problem.initial,
+        list(problem.labels or ()),
         trace,
         num_threads or 0,
     )

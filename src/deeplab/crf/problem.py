@@ -16,6 +16,8 @@ class Problem:
     """What a backend refines: scores (K, H, W) float32, image (H, W, 3) uint8 or None, the kernels of non-zero weight.
 
     initial: marginals (K, H, W) to start from instead of the unary's softmax, or None.
+    labels: what the labels of `params.compatibility` are and which labels take part, in ascending order; the others
+        return 0. None: all. Only the native backend is ever given some (approximations.py).
     device: where the scores came from and the torch backend computes ("cpu", "cuda:0" ...).
     """
 
@@ -25,6 +27,7 @@ class Problem:
     params: CRFParams
     initial: FloatArray | None = None
     device: str = "cpu"
+    labels: tuple[int, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

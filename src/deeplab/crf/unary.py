@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from deeplab.crf.kernels import FloatArray
@@ -15,15 +17,16 @@ def check_scores(scores: FloatArray, kind: str) -> None:
     Raises:
         ValueError: naming one such value and where it is.
     """
-    finite = np.isfinite(scores)
-    if not finite.all():
+    lowest, highest = float(scores.min()), float(scores.max())
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        finite = np.isfinite(scores)
         k, y, x = (int(i[0]) for i in np.nonzero(~finite))
         raise ValueError(
             f"scores hold {scores[k, y, x]} at label {k}, row {y}, column {x}: the CRF needs finite values"
         )
-    if kind == "probabilities" and (scores.min() < -0.01 or scores.max() > 1.01):
+    if kind == "probabilities" and (lowest < -0.01 or highest > 1.01):
         raise ValueError(
-            f"probabilities from {scores.min():.4g} to {scores.max():.4g}: expected 0..1; "
+            f"probabilities from {lowest:.4g} to {highest:.4g}: expected 0..1; "
             "pass a softmax's output, or set unary='logits' for raw scores"
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import signal
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -15,11 +14,10 @@ from deeplab.crf.params import CRFParams
 
 
 def serve(read: int, write: int, shared: int) -> None:
-    """Answer pictures from the pipe `read` on the pipe `write` until the parent closes it.
+    """Answer pictures from the pipe `read` on the pipe `write` until the parent closes it or is gone.
 
     The first message is (params, backend, num_threads); each further one says how a picture lies in the shared memory.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it then closes the pipe
     questions, answers = Connection(read, writable=False), Connection(write, readable=False)
     params, backend, num_threads = questions.recv()
     crf: DenseCRF | None = None
@@ -27,7 +25,7 @@ def serve(read: int, write: int, shared: int) -> None:
     while True:
         try:
             size, scores_shape, image_shape, image_type = questions.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
         try:
             crf = crf or _crf(params, backend, num_threads)
@@ -39,7 +37,10 @@ def serve(read: int, write: int, shared: int) -> None:
         except Exception as error:
             # Raised again in the parent, from the picture's future.
             answer = (False, _portable(error))
-        answers.send(answer)
+        try:
+            answers.send(answer)
+        except BrokenPipeError:
+            return  # the parent is gone
 
 
 def label_map(crf: DenseCRF, scores: npt.NDArray[Any], image: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -159,7 +160,13 @@ class _Worker:
         descriptors = (child_reads, child_writes, self._shared.fileno())
         code = _CHILD.format(path=sys.path, read=child_reads, write=child_writes, shared=descriptors[2])
         environment = {**os.environ, "OMP_NUM_THREADS": str(num_threads)}
-        self._process = subprocess.Popen([sys.executable, "-c", code], pass_fds=descriptors, env=environment)
+        # Ctrl-C, and the end of a job that is announced to all its processes, are the parent's, which may have a
+        # checkpoint to write first; the child inherits that they are blocked. It ends when its pipe closes.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            self._process = subprocess.Popen([sys.executable, "-c", code], pass_fds=descriptors, env=environment)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         os.close(child_reads)
         os.close(child_writes)
         self._answers = Connection(parent_reads, writable=False)

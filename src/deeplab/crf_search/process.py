@@ -9,8 +9,6 @@ from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 
-import numpy as np
-
 from deeplab.crf.many_parameters import ManyParameters
 from deeplab.crf.params import CRFParams
 from deeplab.crf_search.prepared import Prepared, read_prepared
@@ -39,8 +37,8 @@ def score(path: Path, settings: Sequence[Setting], fixed: CRFParams, backend: st
     picture, crf = _open(path, fixed.unary, backend)
     tallies = []
     for setting in settings:
-        marginals = picture.scores.values if setting is None else crf(setting.params(fixed))
-        tallies.append(tally(picture.label, np.argmax(marginals, axis=0), len(marginals)))
+        labels = picture.scores.values.argmax(axis=0) if setting is None else crf.labels(setting.params(fixed))
+        tallies.append(tally(picture.label, labels, len(picture.scores.values)))
     return tallies
 
 

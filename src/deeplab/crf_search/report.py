@@ -3,17 +3,16 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich import box
 from rich.table import Table
 
 from deeplab.crf.params import CRFParams
 from deeplab.crf_search.cells import AXES, Cell
+from deeplab.crf_search.heat_map import write_heat_map
 from deeplab.crf_search.search import Comparison, Found
 from deeplab.reporting.run_files import write_json
 from deeplab.reporting.tables import percent
@@ -127,55 +126,3 @@ def best_yaml(found: Found, fixed: CRFParams) -> str:
     for key, value in asdict(found.best.params(fixed)).items():
         lines.append(f"{key}: {json.dumps(value)}")
     return "\n".join(lines) + "\n"
-
-
-def write_heat_map(path: Path, found: Found) -> None:
-    """Draw mIoU over sigma_alpha x sigma_beta: the coarse grid at its best weights, and the refinement at the best.
-
-    Colours are gains over no CRF: blue above, red below.
-
-    Raises InputError if it cannot be written.
-    """
-    from matplotlib.figure import Figure
-
-    panels = [("coarse grid", found.coarse_best)]
-    if found.best != found.coarse_best:
-        panels.append(("refined", found.best))
-    grids = [(name, best, *_plane(found, best)) for name, best in panels]
-    most = max(float(np.nanmax(np.abs(values))) for *_, values in grids) or 1e-6
-    figure = Figure(figsize=(7.5 * len(grids) + 1, 5), layout="constrained")
-    axes = figure.subplots(1, len(grids), squeeze=False)[0]
-    for ax, (name, best, xs, ys, gains) in zip(axes, grids, strict=True):
-        shown = ax.imshow(gains, cmap="RdBu", vmin=-most, vmax=most, origin="lower", aspect="auto")
-        ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
-        ax.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
-        ax.set_xlabel("σα, bilateral_xy_std (pixels)")
-        ax.set_ylabel("σβ, bilateral_rgb_std (0..255)")
-        ax.set_title(f"{name}, w1 = {best.bilateral_weight:g}, w2 = {best.gaussian_weight:g}: mIoU in %")
-        for (row, column), gain in np.ndenumerate(gains):
-            if np.isfinite(gain):
-                colour = "white" if abs(gain) > 0.6 * most else "black"
-                text = percent(found.searched.miou + gain / 100)
-                is_best = (xs[column], ys[row]) == (best.bilateral_xy_std, best.bilateral_rgb_std)
-                weight = "bold" if is_best else "normal"
-                ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=8, fontweight=weight)
-    figure.colorbar(shown, ax=list(axes), label=f"gain over no CRF ({percent(found.searched.miou)}), points")
-    with replacing(path) as file:
-        figure.savefig(file, format="png", dpi=110)
-
-
-def _plane(found: Found, best: Cell) -> tuple[list[float], list[float], Any]:
-    """Return sigma_alpha, sigma_beta and gains (points) of the cells with the weights and sigma_gamma of `best`."""
-    cells = list(_alike(found, best))
-    xs = sorted({cell.bilateral_xy_std for cell in cells})
-    ys = sorted({cell.bilateral_rgb_std for cell in cells})
-    gains = np.full((len(ys), len(xs)), np.nan)
-    for cell in cells:
-        place = ys.index(cell.bilateral_rgb_std), xs.index(cell.bilateral_xy_std)
-        gains[place] = 100 * (found.mious[cell] - found.searched.miou)
-    return xs, ys, gains
-
-
-def _alike(found: Found, best: Cell) -> Iterator[Cell]:
-    fixed = ("bilateral_weight", "gaussian_weight", "gaussian_xy_std")
-    return (cell for cell in found.mious if all(getattr(cell, key) == getattr(best, key) for key in fixed))

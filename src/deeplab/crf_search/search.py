@@ -35,9 +35,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found; `mious` has every cell that was scored, in order of the search."""
+    """What a search found; `mious` has every cell that was scored, in order of the search: first the `coarse` ones.
+
+    `coarse` is 0 for cells at random places, as a sweeper chooses them.
+    """
 
     mious: dict[Cell, float]
+    coarse: int
     coarse_best: Cell
     best: Cell
     searched: Comparison
@@ -85,20 +89,21 @@ def search(plan: Plan, scorer: Scorer, searched: Sequence[int], held_out: Sequen
     Of equal cells the first in order wins. Raises InputError as the parts do, and for pictures without any label.
     """
     cells = grid(plan.coarse)
-    mious = _mious(scorer, searched, cells, "coarse grid")
-    coarse_best = best = _best(mious)
+    mious = score_cells(scorer, searched, cells, "coarse grid")
+    coarse_best = best = best_of(mious)
     for number in range(plan.refine_rounds):
         new = [cell for cell in around(best, plan.refine) if cell not in mious]
         if not new:
             break
         what = "refinement" if plan.refine_rounds == 1 else f"refinement {number + 1}"
-        mious |= _mious(scorer, searched, new, what)
-        best = _best(mious)
-    others = _compare(plan, scorer, held_out, best, keep=False) if held_out else None
-    return Found(mious, coarse_best, best, _compare(plan, scorer, searched, best), others)
+        mious |= score_cells(scorer, searched, new, what)
+        best = best_of(mious)
+    others = compare(plan, scorer, held_out, best, keep=False) if held_out else None
+    return Found(mious, len(cells), coarse_best, best, compare(plan, scorer, searched, best), others)
 
 
-def _mious(scorer: Scorer, indices: Sequence[int], cells: list[Cell], what: str) -> dict[Cell, float]:
+def score_cells(scorer: Scorer, indices: Sequence[int], cells: list[Cell], what: str) -> dict[Cell, float]:
+    """Return each cell's mIoU over the pictures; raises InputError for pictures without any label."""
     settings: list[Setting] = [None, *cells]
     tallies = scorer.score(indices, settings, what)
     scores = mean_iou(tallies.sum(axis=1))
@@ -107,11 +112,13 @@ def _mious(scorer: Scorer, indices: Sequence[int], cells: list[Cell], what: str)
     return {cell: float(value) for cell, value in zip(cells, scores[1:], strict=True)}
 
 
-def _best(mious: dict[Cell, float]) -> Cell:
+def best_of(mious: dict[Cell, float]) -> Cell:
+    """Return the cell of the highest mIoU, of equal ones the first."""
     return max(mious, key=lambda cell: mious[cell])
 
 
-def _compare(plan: Plan, scorer: Scorer, indices: Sequence[int], best: Cell, keep: bool = True) -> Comparison:
+def compare(plan: Plan, scorer: Scorer, indices: Sequence[int], best: Cell, keep: bool = True) -> Comparison:
+    """Compare a cell with no CRF on the pictures; `keep` leaves their scores on the disk."""
     before, after = scorer.score(indices, [None, best], "winner" if keep else "held-out pictures", keep)
     mious = mean_iou(np.stack([before.sum(0), after.sum(0)]))
     gain = bootstrap_gain(before, after, plan.bootstrap, plan.seed)

@@ -1,19 +1,15 @@
-"""Where the search takes its pictures from: a network, or scores in files."""
+"""Where the search takes its pictures from: here scores in files; a network is in network_scores.py."""
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from deeplab.crf_search.prepared import write_prepared
 from deeplab.data.labels import LabelRule
 from deeplab.data.samples import PictureSet, Selection
 from deeplab.errors import InputError
-from deeplab.inference.network import SegmentationNetwork
-from deeplab.inference.probabilities import Inference
-from deeplab.inference.score_files import FORMS, Kind, ScoreMap, read_scores, score_file
+from deeplab.inference.score_files import FORMS, Kind, read_scores, score_file
 
 log = logging.getLogger(__name__)
 
@@ -26,30 +22,6 @@ class Source(Protocol):
 
     def prepare(self, index: int, path: Path) -> None:
         """Write the picture's scores, pixels and labels."""
-
-
-class NetworkScores:
-    """The network's probabilities, by the same inference as every command, kept as logarithms in float16.
-
-    Logarithms, since float16 probabilities near 1 are 5e-4 apart; their error is at most 5e-4 of the unary's energy.
-    """
-
-    def __init__(
-        self, pictures: PictureSet, rule: LabelRule, network: SegmentationNetwork, inference: Inference
-    ) -> None:
-        self.ids = list(pictures.ids)
-        self._pictures = pictures
-        self._rule = rule
-        self._network = network
-        self._inference = inference
-
-    def prepare(self, index: int, path: Path) -> None:
-        """Raises InputError for a picture or mask that cannot be used."""
-        sample = self._pictures[index]
-        label = self._rule(sample["label"], self._pictures.label_source(index))
-        probabilities = self._inference.probabilities(self._network, sample["image"])
-        logarithms = probabilities.clamp_min_(float(np.finfo(np.float32).tiny)).log_().cpu().numpy()
-        write_prepared(path, ScoreMap(logarithms, "logits"), sample["image"], label, align_corners=False)
 
 
 class SavedScores:

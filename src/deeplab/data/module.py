@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import pytorch_lightning as pl
 
 from deeplab.data.labels import VOID, LabelRule
-from deeplab.data.lists import HELD_OUT, hold_out
 from deeplab.data.loading import PictureLoader, TrainingLoader, TrainingPictures, evaluation_loader
 from deeplab.data.palette import class_palette
 from deeplab.data.samples import Layout, PictureSet, Selection
 from deeplab.data.sampling import TrainingSampler
+from deeplab.data.splits import open_split, share_of_train
 from deeplab.data.transforms import TrainTransform
 from deeplab.errors import InputError
 
@@ -90,15 +90,13 @@ class SegmentationData(pl.LightningDataModule):
 
     def pictures(self, split: str) -> PictureSet:
         """Open all pictures of a split, of which `held_out` is one."""
-        if split != HELD_OUT:
-            return self._layout.split(split)
-        if not self._hold_out:
-            raise InputError("split held_out: nothing is held out of training; set data.hold_out to a number.")
-        return self._share_of_train(held_out=True)
+        return open_split(self._layout, split, self._train_split, self._hold_out, self._hold_out_seed)
 
     def training_pictures(self) -> PictureSet:
         """Open the pictures that training sees."""
-        return self._share_of_train(held_out=False) if self._hold_out else self._layout.split(self._train_split)
+        if not self._hold_out:
+            return self._layout.split(self._train_split)
+        return share_of_train(self._layout, self._train_split, self._hold_out, self._hold_out_seed, held_out=False)
 
     def train_dataloader(self) -> TrainingLoader:
         pictures = self._train or self._checked(self.training_pictures())
@@ -120,11 +118,6 @@ class SegmentationData(pl.LightningDataModule):
     def _checked(self, pictures: PictureSet, skip_unreadable: bool = False) -> PictureSet:
         self._rule.check_set(pictures, skip_unreadable)
         return pictures
-
-    def _share_of_train(self, held_out: bool) -> PictureSet:
-        pictures = self._layout.split(self._train_split)
-        held = set(hold_out(pictures.ids, self._hold_out, self._hold_out_seed))
-        return Selection(pictures, [i for i, name in enumerate(pictures.ids) if (name in held) == held_out])
 
     def _evaluation_loader(self, pictures: PictureSet, skip_unreadable: bool = False) -> PictureLoader:
         ranks, rank = self._ranks()

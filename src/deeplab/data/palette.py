@@ -22,20 +22,21 @@ def voc_palette() -> UInt8Array:
     return colours
 
 
-def class_palette(palette: str | Sequence[Sequence[int]], num_classes: int) -> UInt8Array:
+def class_palette(palette: str | Sequence[Sequence[int]], num_classes: int, key: str = "data.palette") -> UInt8Array:
     """Return the colours of all 256 labels, uint8 (256, 3) RGB: VOC's, or a data set's own for its classes.
 
-    `palette` is "voc" or one [red, green, blue] a class. Raises InputError for anything else.
+    `palette` is "voc" or one [red, green, blue] a class; `key` is what messages call it. Raises InputError for anything
+    else.
     """
     colours = voc_palette()
     if isinstance(palette, str):
         if palette != "voc":
-            raise InputError(f"data.palette={palette}: write voc or a list of [red, green, blue], one a class.")
+            raise InputError(f"{key}={palette}: write voc or a list of [red, green, blue], one a class.")
         return colours
-    fits = len(palette) == num_classes and all(len(colour) == 3 for colour in palette)
+    fits = len(palette) == num_classes and all(isinstance(each, Sequence) and len(each) == 3 for each in palette)
     if not fits or not all(0 <= value <= 255 for colour in palette for value in colour):
         raise InputError(
-            f"data.palette: {num_classes} classes need {num_classes} colours [red, green, blue] of 0 to 255 each."
+            f"{key}: {num_classes} classes need {num_classes} colours [red, green, blue] of 0 to 255 each."
         )
     colours[:num_classes] = palette
     return colours

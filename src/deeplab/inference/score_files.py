@@ -127,7 +127,9 @@ def _load(path: Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file.") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: these are no scores that can be read ({error}); write the file again.") from error
+        # numpy would advise to load it unsafely.
+        reason = "no file of numpy's, or pickled objects" if "pickle" in str(error) else str(error)
+        raise InputError(f"{path}: these are no scores that can be read ({reason}); write the file again.") from error
 
 
 def _floats(array: Any, path: Path) -> Floats:

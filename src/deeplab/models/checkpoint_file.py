@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+CHECKPOINT_KEY = "deeplab"  # where a checkpoint of `deeplab train` carries its configuration
+
 # What torch.load was seen to raise on truncated files, flipped bytes, texts and pictures.
 DAMAGED = (
     RuntimeError,

@@ -19,14 +19,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from deeplab.inference.probabilities import Inference
 from deeplab.metrics.confusion import ConfusionMatrix
 from deeplab.metrics.scores import scores
+from deeplab.models.checkpoint_file import CHECKPOINT_KEY
 from deeplab.models.deeplab import DeepLab
 from deeplab.models.multi_scale import MultiScale
 from deeplab.training.batch_norm import freeze_batch_norms, hold_statistics
 from deeplab.training.losses import valid_pixels, weighted_cross_entropy
 from deeplab.training.parameter_groups import parameter_groups
 from deeplab.training.progress import is_logged
-
-CHECKPOINT_KEY = "deeplab"
 
 Batch: TypeAlias = dict[str, Any]
 Micro: TypeAlias = tuple[slice, AbstractContextManager[Any]]

@@ -5,11 +5,10 @@ import platform
 import socket
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-
-import torch
 
 from deeplab.reporting.run_files import code_version, write_json
 
@@ -30,7 +29,7 @@ class RunRecord:
             **code_version(),
             "host": socket.gethostname(),
             "python": platform.python_version(),
-            "torch": torch.__version__,
+            "torch": version("torch"),
             "device": device_name(),
             "images_per_second": None,
             "peak_memory": None,
@@ -60,6 +59,7 @@ class RunRecord:
 
 def device_name() -> str:
     """The GPU's name, or the processor with its number of cores that this process may use."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+    torch = sys.modules.get("torch")  # a command that did without it used no GPU
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
     return f"{platform.processor() or platform.machine()} ({len(os.sched_getaffinity(0))} cores)"

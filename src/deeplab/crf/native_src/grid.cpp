@@ -69,12 +69,11 @@ std::vector<float> kernel_sums(const Grid& g) {
         a.swap(b);
     }
     std::vector<float> sums(g.height * g.width);
-    const float alpha = 1.0f / (1.0f + 0.25f);
     for (size_t p = 0; p < sums.size(); ++p) {
         float sum = 0;
         for (int v = 0; v < 3; ++v) {
             const GridTap& tap = g.taps[3 * p + v];
-            sum += tap.weight * a[tap.row * C + tap.column] * alpha;
+            sum += tap.weight * a[tap.row * C + tap.column] * kGridAlpha;
         }
         sums[p] = sum;
     }
@@ -137,13 +136,10 @@ std::shared_ptr<Grid> build_grid(int64_t height, int64_t width, float xy_std, bo
     for (const GridTap& tap : g.taps) g.exists[int64_t(tap.row) * g.columns + tap.column] = 1.0f;
 
     const std::vector<float> sums = kernel_sums(g);
-    g.scale = Array<float>(sums.size());
-    if (symmetric) g.before = Array<float>(sums.size());
+    g.norm = Array<float>(sums.size());
     for (size_t p = 0; p < sums.size(); ++p) {
         const double all = double(sums[p]) + 1e-20;
-        const float norm = symmetric ? float(1.0 / std::sqrt(all)) : float(1.0 / all);
-        g.scale[p] = norm * (1.0f / (1.0f + 0.25f));
-        if (symmetric) g.before[p] = norm;
+        g.norm[p] = symmetric ? float(1.0 / std::sqrt(all)) : float(1.0 / all);
     }
     return grid;
 }
@@ -196,7 +192,7 @@ void GridStream::splat_row(int64_t y, int64_t stride, const RowSource& source) {
     const auto part = [&](const float* Q, int64_t begin, int64_t end) {
         if (begin >= end) return;
         simd().grid_splat(lanes_, Q, stride, grid_.taps.data() + 3 * (first + begin),
-                          grid_.symmetric ? grid_.before.data() + first + begin : nullptr, rings_[0], ring_mask_[0],
+                          grid_.symmetric ? grid_.norm.data() + first + begin : nullptr, rings_[0], ring_mask_[0],
                           columns_, column_, end - begin);
     };
     part(source.left, reach_.x0, tile_.x0);
@@ -236,7 +232,7 @@ void GridStream::blur_to(int last) {
 void GridStream::add_slice(int64_t y, float weight, float* out, int64_t out_stride) const {
     const int64_t first = y * grid_.width + tile_.x0;
     simd().grid_slice(lanes_, rings_[3], ring_mask_[3], columns_, column_, grid_.taps.data() + 3 * first,
-                      grid_.scale.data() + first, weight, out, out_stride, tile_.x1 - tile_.x0);
+                      grid_.norm.data() + first, weight, out, out_stride, tile_.x1 - tile_.x0);
 }
 
 }  // namespace crf

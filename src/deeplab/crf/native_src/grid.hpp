@@ -13,6 +13,8 @@
 
 namespace crf {
 
+constexpr float kGridAlpha = 1.0f / (1.0f + 0.25f);
+
 struct GridTap {
     uint16_t row, column;
     float weight;
@@ -25,7 +27,7 @@ struct Grid {
     int rows = 0, columns = 0;              // of cells, a margin of cells without vertex on every side included
     Array<float> exists;                    // 1 where a pixel touches the cell's vertex, else 0: there values stay 0
     Array<GridTap> taps;                    // three a pixel
-    Array<float> before, scale;             // factors of a pixel before the splat (if symmetric) and after the slice
+    Array<float> norm;                      // factor of a pixel before the splat (if symmetric) and after the slice
     std::vector<int> first_row, last_row;   // cells that the taps of a row of pixels reach, monotonous
     std::vector<int> first_column, last_column;  // the same of a column of pixels
 };

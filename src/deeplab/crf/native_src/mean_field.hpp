@@ -21,21 +21,26 @@ struct MeanFieldOptions {
     int iterations = 10;
     bool logits = false;
     float tolerance = 0;                   // stop once no marginal changes by more; 0 runs all iterations
-    const float* compatibility = nullptr;  // num_classes x num_classes penalties, or Potts
+    const float* compatibility = nullptr;  // penalties of the labels, square, or Potts
     const float* initial = nullptr;        // marginals to start from, planes like the scores
+    std::vector<int> labels;               // in ascending order; the others return 0. Empty: all
     bool trace = false;
     int num_threads = 1;
 };
 
 struct MeanFieldResult {
+    Array<float> marginals;     // planes like the scores
     bool finite = true;         // else nothing was computed: a score is NaN or infinite
     int steps = 0;              // iterations done
     // Before each step and at the end: the expected energy, and the Kullback-Leibler divergence to the CRF up to a constant.
     std::vector<double> energies, divergences;
 };
 
-// Refines planes of scores (num_classes x height x width) into `out`, which has room for 8 floats more.
+// Refines planes of scores (num_classes x height x width).
 MeanFieldResult mean_field(const float* scores, int num_classes, int64_t height, int64_t width, const std::vector<Term>& terms,
-                           const MeanFieldOptions& options, float* out);
+                           const MeanFieldOptions& options);
+
+// Leaves out labels below `scale` times what is negligible; for tests.
+void scale_negligible(float scale);
 
 }  // namespace crf

@@ -5,6 +5,9 @@
 #include <mutex>
 #include <new>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
@@ -13,7 +16,8 @@ namespace crf {
 namespace {
 
 constexpr int64_t kHuge = 2 << 20;
-constexpr int64_t kKept = int64_t(192) << 20;  // a VOC picture's needs; larger pictures give their memory back
+constexpr int64_t kKept = int64_t(128) << 20;    // a VOC picture's needs; larger pictures give their memory back
+constexpr int64_t kLargest = int64_t(24) << 20;  // of one buffer
 
 std::mutex mutex;
 std::multimap<int64_t, void*> kept;
@@ -50,7 +54,7 @@ void give_memory(void* memory, int64_t wanted) {
     if (!memory) return;
     const int64_t bytes = rounded(wanted);
 #ifndef CRF_SANITIZE
-    if (bytes >= 1 << 18 && bytes <= kKept / 4) {
+    if (bytes >= 1 << 18 && bytes <= kLargest) {
         const std::lock_guard<std::mutex> lock(mutex);
         while (kept_bytes + bytes > kKept) {
             // The smallest go first: they cost the least to get again.
@@ -64,6 +68,16 @@ void give_memory(void* memory, int64_t wanted) {
     }
 #endif
     std::free(memory);
+}
+
+void drop_memory() {
+    const std::lock_guard<std::mutex> lock(mutex);
+    for (const auto& [bytes, memory] : kept) std::free(memory);
+    kept.clear();
+    kept_bytes = 0;
+#ifdef __GLIBC__
+    malloc_trim(0);  // what the lattice was built with lies free between what is in use
+#endif
 }
 
 }  // namespace crf

@@ -9,6 +9,8 @@ namespace crf {
 
 void* take_memory(int64_t bytes);
 void give_memory(void* memory, int64_t bytes);
+// Frees what is kept: a large picture needs other sizes.
+void drop_memory();
 
 template <class T>
 class Array {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "marginals.hpp"
 #include "mean_field.hpp"
 #include "parallel.hpp"
 #include "simd.hpp"
@@ -112,7 +113,7 @@ const float* optional_data(const py::object& array, std::vector<FloatArray>& kee
 
 py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<Kernel, float>>& terms,
                      int iterations, bool logits, float tolerance, const py::object& compatibility, const py::object& initial,
-                     bool trace, int num_threads) {
+                     const std::vector<int>& labels, bool trace, int num_threads) {
     if (scores.ndim() != 3) throw std::invalid_argument("scores must be (labels, height, width)");
     const py::ssize_t K = scores.shape(0), H = scores.shape(1), W = scores.shape(2);
     std::vector<crf::Term> list;
@@ -129,15 +130,18 @@ py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<Kerne
     options.initial = optional_data(initial, keep);
     options.trace = trace;
     options.num_threads = threads(num_threads);
-    auto* memory = new float[K * H * W + 8];
-    py::capsule owner(memory, [](void* p) { delete[] static_cast<float*>(p); });
-    crf::MeanFieldResult result;
+    for (int k : labels)
+        if (k < 0 || k >= K) throw std::invalid_argument("a label that the scores do not have");
+    options.labels = labels;
+    auto* result = new crf::MeanFieldResult;
+    py::capsule owner(result, [](void* p) { delete static_cast<crf::MeanFieldResult*>(p); });
     {
         py::gil_scoped_release release;
-        result = crf::mean_field(scores.data(), int(K), H, W, list, options, memory);
+        *result = crf::mean_field(scores.data(), int(K), H, W, list, options);
     }
     const std::vector<py::ssize_t> shape = {K, H, W};
-    return py::make_tuple(FloatArray(shape, memory, owner), result.finite, result.steps, result.energies, result.divergences);
+    return py::make_tuple(FloatArray(shape, result->marginals.data(), owner), result->finite, result->steps, result->energies,
+                          result->divergences);
 }
 
 }  // namespace
@@ -152,4 +156,6 @@ PYBIND11_MODULE(_native, m) {
     m.def("mean_field", &mean_field);
     m.def("instruction_set", [] { return crf::simd().name; });
     m.def("force_baseline", &crf::force_baseline);
+    m.def("set_large_bytes", &crf::set_large_bytes);
+    m.def("scale_negligible", &crf::scale_negligible);
 }

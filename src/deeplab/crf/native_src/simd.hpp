@@ -15,6 +15,14 @@ struct EmbedPlan {
     float scale[64];
 };
 
+// The labels that no messages are sent for keep their unary; what the softmax needs of them at each pixel does not change.
+struct Idle {
+    float* most;     // the highest -energy u among them
+    float* sum;      // of exp(u - most)
+    float* highest;  // score of the softmax, written by it: a marginal is exp(u - highest) * inverse
+    float* inverse;  // of its normaliser
+};
+
 struct Simd {
     const char* name;
     // Finds the simplex around each of 8 pixels with features[f * stride + lane]. Its first vertex is the sum of
@@ -35,21 +43,27 @@ struct Simd {
     // Grid: out = exists * (middle + (ahead + behind) / 2) for `count` cells.
     void (*grid_blur)(int lanes, const float* middle, const float* ahead, const float* behind, const float* exists, float* out,
                       int64_t count);
-    // Grid: adds weight * scale * slice of `count` pixels to their rows in out.
+    // Grid: adds weight * norm * slice of `count` pixels to their rows in out.
     void (*grid_slice)(int lanes, const float* ring, int ring_mask, int columns, int first_column, const GridTap* taps,
-                       const float* scale, float weight, float* out, int64_t stride, int64_t count);
-    // Spreads packed rows of num_classes floats to rows `stride` apart; reads up to 7 floats beyond the last.
-    void (*load)(const float* packed, int num_classes, float* rows, int64_t stride, int64_t count);
-    // Turns rows of scores into probabilities in place; beyond num_classes they become 0. norm gets the highest score and
-    // the normaliser of each pixel, and top, of each label, is raised to the highest probability.
-    void (*softmax)(float* rows, int64_t stride, int num_classes, int64_t count, float* norm, float* top);
-    // Keeps the first `lanes` of each row; returns the largest change against what Q held, if `compare`.
-    float (*store)(const float* rows, int64_t stride, float* Q, int lanes, int64_t count, bool compare);
-    // Packed rows of all probabilities: the first `lanes` from Q, the others from the unary and the norm.
-    void (*finish)(const float* unary, int num_classes, const float* Q, int lanes, const float* norm, float* out, int64_t count);
-    // Rows (num_classes apart) of -energy from planes of scores: log(clip(p, 1e-5, 1)), or the logits themselves.
-    // Returns false if a score is not finite.
-    bool (*unary)(const float* scores, int64_t plane, float* out, int num_classes, int64_t count, bool logits);
+                       const float* norm, float weight, float* out, int64_t stride, int64_t count);
+    // Rows of -energy of pixels [begin, begin + count) from planes of scores: log(clip(p, 1e-5, 1)), or the logits
+    // themselves; the stride holds whole blocks of 8 labels.
+    void (*unary)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* rows, int64_t stride);
+    // Of these labels' -energies u at each pixel: the highest, and the sum of exp(u - highest).
+    void (*rest)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* most, float* sum);
+    // Turns rows of scores, in whole blocks of 8 labels, into probabilities in place; beyond `labels` they become 0. `top`
+    // of each label is raised to the highest probability, and the entry after the last block to that of an idle label.
+    void (*softmax)(float* rows, int labels, int64_t begin, int64_t count, const Idle* idle, float* top);
+    // Keeps the first q_stride labels of each row; returns the largest change against what Q held, if `compare`.
+    float (*store)(const float* rows, int64_t stride, float* Q, int64_t q_stride, int64_t count, bool compare);
+    // Writes rows of marginals to planes; reads whole blocks of 8 labels.
+    void (*planes)(const float* Q, int64_t q_stride, int labels, int64_t count, float* const* out, int64_t begin);
+    // The marginals of idle labels, from pixel out_begin of the planes `out` on.
+    void (*idle)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, const Idle& idle,
+                 float* const* out, int64_t out_begin);
+    // Raises top[8 k .. 8 k + 7], whose largest counts, to the highest softmax of the unary of label k. Returns false if a
+    // score is not finite.
+    bool (*tops)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* top);
 };
 
 extern const Simd simd_baseline;

@@ -18,7 +18,8 @@ class Tiles {
         float std = 1;
         for (const Grid* g : grids) std = std::max(std, g->xy_std);
         x_cut_ = cuts(width, int64_t(160 * std));
-        y_cut_ = cuts(height, int64_t(64 * std));
+        // What is copied around the cuts of a large picture counts in its memory.
+        y_cut_ = cuts(height, int64_t((height < 1000 ? 64 : 128) * std));
         for (const Grid* g : grids) {
             for (int64_t i = 0; i < count(); ++i) {
                 const Tile t = tile(i), r = reach(*g, t);
@@ -40,8 +41,8 @@ class Tiles {
         stride_ = stride;
         if (halo_x_ + halo_y_ == 0) return;
         const int64_t inner_y = int64_t(y_cut_.size()) - 2, inner_x = int64_t(x_cut_.size()) - 2;
-        rows_.resize(inner_y * 2 * halo_y_ * width_ * stride);
-        columns_.resize(inner_x * height_ * 2 * halo_x_ * stride);
+        rows_.resize(inner_y * 2 * halo_y_ * width_ * stride + 8);  // rows are read in whole blocks of 8 labels
+        columns_.resize(inner_x * height_ * 2 * halo_x_ * stride + 8);
         parallel_for(inner_y, num_threads, [&](int64_t c) {
             const int64_t first = y_cut_[c + 1] - halo_y_;
             for (int64_t r = std::max<int64_t>(0, -first); r < 2 * halo_y_ && first + r < height_; ++r)

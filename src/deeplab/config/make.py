@@ -1,4 +1,4 @@
-"""Objects of nodes with a `_target_`; imports no more than they do."""
+"""Makes the objects that a configuration names by `_target_`."""
 
 from typing import Any
 

@@ -1,0 +1,218 @@
+#include "marginals.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <numeric>
+
+#include "parallel.hpp"
+
+namespace crf {
+namespace {
+
+// Scores of more bytes: the unary is computed anew in each iteration rather than kept, and marginals are not padded.
+int64_t large_bytes = int64_t(48) << 20;
+
+int rounded(int labels) { return (labels + 7) / 8 * 8; }
+
+void raise(std::vector<float>& top, const std::vector<float>& other) {
+    for (size_t i = 0; i < other.size(); ++i) top[i % top.size()] = std::max(top[i % top.size()], other[i]);
+}
+
+}  // namespace
+
+void set_large_bytes(int64_t bytes) { large_bytes = bytes; }
+
+Marginals::Marginals(std::vector<const float*> scores, int64_t num_pixels, bool logits, int num_threads)
+    : scores_(std::move(scores)),
+      N_(num_pixels),
+      blocks_((num_pixels + kPixels - 1) / kPixels),
+      logits_(logits),
+      keep_unary_(num_pixels * int64_t(scores_.size()) * int64_t(sizeof(float)) <= large_bytes),
+      threads_(num_threads) {
+    if (!keep_unary_) drop_memory();
+}
+
+template <class Body>
+void Marginals::each_block(const Body& body) const {
+    parallel_for(blocks_, threads_, [&](int64_t b) { body(b * kPixels, std::min(kPixels, N_ - b * kPixels)); });
+}
+
+bool Marginals::start(const std::vector<const float*>& initial, float negligible, bool may_idle) {
+    std::vector<float> top(num_classes(), 0.0f);
+    if (!find_tops(top)) return false;
+    if (!may_idle || !initial.empty()) std::fill(top.begin(), top.end(), 1.0f);
+    const int wanted = int(std::count_if(top.begin(), top.end(), [&](float t) { return t > negligible; }));
+    const bool all = !may_idle || rounded(wanted) >= num_classes();
+    if (all) {
+        std::vector<int> labels(num_classes());
+        std::iota(labels.begin(), labels.end(), 0);
+        set_labels(labels);
+    } else {
+        set_labels(largest(top, wanted));
+    }
+    Q_ = Array<float>(N_ * stride_ + 8);
+    split_unary(true);
+    each_block([&](int64_t p, int64_t n) {
+        std::vector<float> q(n * lanes_), ignored(top_size());
+        if (initial.empty()) {
+            unary_rows(p, n, q.data());
+            update(q.data(), p, n, ignored.data(), false);
+            return;
+        }
+        for (size_t k = 0; k < active_.size(); ++k)
+            for (int64_t i = 0; i < n; ++i) q[i * lanes_ + k] = initial[active_[k]][p + i];
+        simd().store(q.data(), lanes_, rows(p), stride_, n, false);
+    });
+    return true;
+}
+
+bool Marginals::find_tops(std::vector<float>& top) const {
+    const int K = num_classes();
+    std::atomic<bool> finite{true};
+    const int64_t parts = 64, step = (blocks_ + parts - 1) / parts;
+    std::vector<float> tops(parts * 8 * K, 0.0f);
+    parallel_for(parts, threads_, [&](int64_t part) {
+        for (int64_t b = part * step; b < std::min(blocks_, (part + 1) * step); ++b)
+            if (!simd().tops(scores_.data(), K, b * kPixels, std::min(kPixels, N_ - b * kPixels), logits_, &tops[part * 8 * K]))
+                finite = false;
+    });
+    for (size_t i = 0; i < tops.size(); ++i) top[i / 8 % K] = std::max(top[i / 8 % K], tops[i]);
+    return finite;
+}
+
+std::vector<int> Marginals::largest(const std::vector<float>& top, int count) const {
+    std::vector<int> labels(num_classes());
+    std::iota(labels.begin(), labels.end(), 0);
+    std::stable_sort(labels.begin(), labels.end(), [&](int a, int b) { return top[a] > top[b]; });
+    labels.resize(std::min(num_classes(), std::max(8, rounded(count))));
+    return labels;
+}
+
+void Marginals::set_labels(std::vector<int> active) {
+    active_ = std::move(active);
+    lanes_ = rounded(int(active_.size()));
+    stride_ = keep_unary_ ? lanes_ : int64_t(active_.size());
+    active_scores_.clear();
+    idle_scores_.clear();
+    idle_labels_.clear();
+    for (int k : active_) active_scores_.push_back(scores_[k]);
+    for (int k = 0; k < num_classes(); ++k) {
+        if (std::find(active_.begin(), active_.end(), k) != active_.end()) continue;
+        idle_scores_.push_back(scores_[k]);
+        idle_labels_.push_back(k);
+    }
+}
+
+void Marginals::split_unary(bool rows_too) {
+    if (!idle_labels_.empty() && !idle_.most) {
+        idle_memory_ = Array<float>(4 * N_);
+        float* at = idle_memory_.data();
+        idle_ = {at, at + N_, at + 2 * N_, at + 3 * N_};
+    }
+    if (keep_unary_ && unary_.size() < N_ * lanes_) unary_ = Array<float>(N_ * lanes_);
+    each_block([&](int64_t p, int64_t n) {
+        if (keep_unary_ && rows_too)
+            simd().unary(active_scores_.data(), int(active_.size()), p, n, logits_, unary_.data() + p * lanes_, lanes_);
+        if (!idle_labels_.empty())
+            simd().rest(idle_scores_.data(), int(idle_scores_.size()), p, n, logits_, idle_.most, idle_.sum);
+    });
+}
+
+void Marginals::unary_rows(int64_t p, int64_t n, float* rows) const {
+    if (keep_unary_) std::memcpy(rows, unary_.data() + p * lanes_, n * lanes_ * sizeof(float));
+    else simd().unary(active_scores_.data(), int(active_.size()), p, n, logits_, rows, lanes_);
+}
+
+float Marginals::update(float* rows, int64_t p, int64_t n, float* top, bool compare) {
+    simd().softmax(rows, int(active_.size()), p, n, idle_labels_.empty() ? nullptr : &idle_, top);
+    return simd().store(rows, lanes_, this->rows(p), stride_, n, compare);
+}
+
+void Marginals::choose(float negligible, const std::vector<float>& top) {
+    int wanted = 0;
+    for (size_t k = 0; k < active_.size(); ++k) wanted += top[k] > negligible;
+    // The last entry belongs to the idle labels.
+    const bool risen = !idle_labels_.empty() && top[lanes_] > 1.5f * negligible;
+    if (!risen && std::max(8, rounded(wanted)) >= lanes_) return;
+    std::vector<float> all = risen ? idle_tops() : std::vector<float>(num_classes(), -1.0f);
+    for (float value : all) wanted += value > negligible;
+    for (size_t k = 0; k < active_.size(); ++k) all[active_[k]] = top[k];
+    const std::vector<int> old = active_;
+    const int64_t old_stride = stride_;
+    set_labels(largest(all, wanted));
+    if (risen) {
+        regrow(old, old_stride);
+        split_unary(true);
+        return;
+    }
+    std::vector<int> from;
+    for (int k : active_) from.push_back(int(std::find(old.begin(), old.end(), k) - old.begin()));
+    shrink(Q_, from, old_stride);
+    if (keep_unary_) shrink(unary_, from, old_stride);
+    split_unary(false);
+}
+
+std::vector<float> Marginals::idle_tops() const {
+    const size_t count = idle_labels_.size();
+    std::vector<float> tops(blocks_ * count), all(count, 0.0f), result(num_classes(), 0.0f);
+    each_block([&](int64_t p, int64_t n) {
+        float q[kPixels];
+        float* const to[] = {q};
+        for (size_t k = 0; k < count; ++k) {
+            simd().idle(&idle_scores_[k], 1, p, n, logits_, idle_, to, 0);
+            tops[p / kPixels * count + k] = *std::max_element(q, q + n);
+        }
+    });
+    raise(all, tops);
+    for (size_t k = 0; k < count; ++k) result[idle_labels_[k]] = all[k];
+    return result;
+}
+
+// Moves the rows together in place: another array would be the largest thing in memory.
+void Marginals::shrink(const Array<float>& rows, const std::vector<int>& from, int64_t old_stride) const {
+    const int64_t parts = 16;
+    const auto first = [&](int64_t part) { return N_ * part / parts; };
+    parallel_for(parts, threads_, [&](int64_t part) {
+        std::vector<float> row(stride_, 0.0f);
+        const float* old = rows.data() + first(part) * old_stride;
+        float* to = rows.data() + first(part) * old_stride;
+        for (int64_t p = first(part); p < first(part + 1); ++p, old += old_stride, to += stride_) {
+            for (size_t k = 0; k < from.size(); ++k) row[k] = old[from[k]];
+            std::memcpy(to, row.data(), stride_ * sizeof(float));
+        }
+    });
+    for (int64_t part = 1; part < parts; ++part)
+        std::memmove(rows.data() + first(part) * stride_, rows.data() + first(part) * old_stride,
+                     (first(part + 1) - first(part)) * stride_ * sizeof(float));
+}
+
+// Idle labels have risen: takes their marginals in.
+void Marginals::regrow(const std::vector<int>& old_active, int64_t old_stride) {
+    Array<float> grown(N_ * stride_ + 8);
+    each_block([&](int64_t p, int64_t n) {
+        std::vector<float> rows(n * lanes_, 0.0f);
+        float q[kPixels];
+        float* const to[] = {q};
+        for (size_t k = 0; k < active_.size(); ++k) {
+            const auto old = std::find(old_active.begin(), old_active.end(), active_[k]);
+            const float* kept = Q_.data() + p * old_stride + (old - old_active.begin());
+            if (old == old_active.end()) simd().idle(&active_scores_[k], 1, p, n, logits_, idle_, to, 0);
+            for (int64_t i = 0; i < n; ++i) rows[i * lanes_ + k] = old == old_active.end() ? q[i] : kept[i * old_stride];
+        }
+        simd().store(rows.data(), lanes_, grown.data() + p * stride_, stride_, n, false);
+    });
+    Q_ = std::move(grown);
+}
+
+void Marginals::write(const std::vector<float*>& out) const {
+    std::vector<float*> active, idle;
+    for (int k : active_) active.push_back(out[k]);
+    for (int k : idle_labels_) idle.push_back(out[k]);
+    each_block([&](int64_t p, int64_t n) {
+        simd().planes(rows(p), stride_, int(active_.size()), n, active.data(), p);
+        if (!idle.empty()) simd().idle(idle_scores_.data(), int(idle.size()), p, n, logits_, idle_, idle.data(), p);
+    });
+}
+
+}  // namespace crf

@@ -1,0 +1,75 @@
+// The marginals of one picture while the mean field runs, of those labels only that messages are sent for.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "memory.hpp"
+#include "simd.hpp"
+
+namespace crf {
+
+constexpr int64_t kPixels = 128;  // a block of pixels: its rows stay in the first-level cache
+
+// A label that no pixel gives more than e gets messages of at most w e (w: the kernels' weights together), so that leaving
+// them out changes its marginals, themselves about e, by w e^2. With e = sqrt(7e-8 / w) that is 7e-8, half a unit in the
+// last place of a marginal near 1: the answer is the same, and most pictures need the lattice for half of the labels or
+// fewer. Such labels are idle: their marginals follow from the unary and the softmax's normaliser.
+class Marginals {
+  public:
+    // `scores` are planes, one a label, and stay alive.
+    Marginals(std::vector<const float*> scores, int64_t num_pixels, bool logits, int num_threads);
+
+    // Takes the softmax of the unary, or `initial` planes; labels below `negligible` everywhere are idle from the start.
+    // Returns false if a score is not finite.
+    bool start(const std::vector<const float*>& initial, float negligible, bool may_idle);
+
+    // Decides again which labels are idle, after an update of all pixels that raised `top`.
+    void choose(float negligible, const std::vector<float>& top);
+
+    // Rows of -energy of pixels [p, p + n), lanes() apart.
+    void unary_rows(int64_t p, int64_t n, float* rows) const;
+
+    // Turns rows of scores of pixels [p, p + n), lanes() apart, into their new marginals. `top` has room for top_size().
+    // Returns the largest change, if `compare`.
+    float update(float* rows, int64_t p, int64_t n, float* top, bool compare);
+
+    // Planes of all labels' marginals.
+    void write(const std::vector<float*>& out) const;
+
+    int num_classes() const { return int(scores_.size()); }
+    int lanes() const { return lanes_; }                 // labels with messages, in whole blocks of 8
+    int64_t top_size() const { return lanes_ + 1; }
+    float* rows(int64_t pixel) const { return Q_.data() + pixel * stride_; }
+    int64_t stride() const { return stride_; }           // what lies beyond it in lanes() is another pixel's and not to be used
+
+  private:
+    bool find_tops(std::vector<float>& top) const;
+    std::vector<float> idle_tops() const;
+    void set_labels(std::vector<int> active);
+    void split_unary(bool rows_too);
+    void shrink(const Array<float>& rows, const std::vector<int>& from, int64_t old_stride) const;
+    void regrow(const std::vector<int>& old_active, int64_t old_stride);
+    std::vector<int> largest(const std::vector<float>& top, int count) const;
+    template <class Body>
+    void each_block(const Body& body) const;
+
+    const std::vector<const float*> scores_;
+    const int64_t N_, blocks_;
+    const bool logits_, keep_unary_;
+    const int threads_;
+    int lanes_ = 0;
+    int64_t stride_ = 0;
+    std::vector<int> active_;                       // labels with messages, in the order of the lanes
+    std::vector<const float*> active_scores_, idle_scores_;
+    std::vector<int> idle_labels_;
+    Array<float> unary_;                            // rows of the active labels, unless the picture is large
+    Array<float> Q_;
+    Array<float> idle_memory_;
+    Idle idle_{};
+};
+
+// From how many bytes of scores on memory is saved rather than time; for tests.
+void set_large_bytes(int64_t bytes);
+
+}  // namespace crf
