@@ -23,8 +23,8 @@ def predict(config: "DictConfig", folder: Path) -> None:
     from deeplab.crf.unary import as_scores
     from deeplab.data.palette import class_palette
     from deeplab.data.reading import read_picture
-    from deeplab.predict_files import check_writable, plan
     from deeplab.predict_files import predict as predict_files
+    from deeplab.reporting.picture_jobs import check_writable, plan
     from deeplab.submission.export import export
     from deeplab.submission.formats import server_format
     from deeplab.submission.validate import photo_sizes
