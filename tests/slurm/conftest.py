@@ -107,7 +107,7 @@ def start(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Command]]:
 
     def start(*arguments: str) -> Command:
         process = subprocess.Popen(
-            [sys.executable, "-m", "deeplab.train", *arguments, *TINY],
+            [sys.executable, "-m", "deeplab.train", *TINY, *arguments],
             cwd=tmp_path,
             env=cluster.environment,
             stdout=subprocess.PIPE,
