@@ -28,10 +28,10 @@ PATH_KEYS = re.compile(
     re.S,
 )
 # Hydra's options that take the next argument as their value.
-VALUED = frozenset(
-    ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
-    + ("--experimental-rerun", "--info", "-i")
-)
+VALUED = {
+    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+    *("--experimental-rerun", "--info", "-i"),
+}
 log = logging.getLogger(__name__)
 
 Task = Callable[[DictConfig, Path], float | None]  # the score, for sweepers that look for the best
