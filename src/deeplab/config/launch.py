@@ -20,7 +20,7 @@ from deeplab.config import schema, sweep_arguments, sweep_launcher
 from deeplab.config.explain import added_keys, conf_dir, explain, primary_config
 from deeplab.config.help import help_text
 from deeplab.errors import InputError
-from deeplab.sweeping.sweep import SweepStopped
+from deeplab.sweeping.sweep import SweepStoppedError
 
 # `checkpoint`, `input` and `output` stand at the top only: model.input is a section.
 PATH_KEYS = re.compile(
@@ -103,10 +103,10 @@ def run(command: str, task: Task) -> None:
         else:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=primary_config(command))(job.run)()
             sys.exit(1 if sweep_launcher.finish() else 0)
-    except sweep_launcher.JobFailed:
+    except sweep_launcher.JobFailedError:
         sweep_launcher.finish()
         sys.exit(1)
-    except SweepStopped as stopped:
+    except SweepStoppedError as stopped:
         sweep_launcher.finish()
         sys.exit(128 + stopped.number)
     except InputError as error:

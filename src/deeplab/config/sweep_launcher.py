@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 OF_THE_SWEEP = ("hydra.sweep.", "hydra/sweeper=", "hydra.sweeper", "hydra/launcher=", "hydra.launcher", "hydra.mode=")
 
 
-class JobFailed(Exception):
+class JobFailedError(Exception):
     """What a sweeper gets for the score of a job that failed."""
 
 
@@ -174,7 +174,7 @@ class _Failed(JobReturn):
 def _returned(job: Job) -> JobReturn:
     if job.state == "finished":
         return JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=job.score)
-    failure = JobFailed(f"Job {job.number} has failed: {job.error}.")
+    failure = JobFailedError(f"Job {job.number} has failed: {job.error}.")
     return _Failed(overrides=job.overrides, status=JobStatus.FAILED, _return_value=failure)
 
 

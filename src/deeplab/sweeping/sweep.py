@@ -15,7 +15,7 @@ from deeplab.sweeping.record import Job, SweepRecord
 log = logging.getLogger(__name__)
 
 
-class SweepStopped(Exception):
+class SweepStoppedError(Exception):
     """The sweep was told to end; `number` is the signal's."""
 
     def __init__(self, number: int) -> None:
@@ -44,7 +44,7 @@ class Sweep:
     def run(self, tasks: Sequence[Task]) -> None:
         """Run the tasks until all have ended.
 
-        Raises SweepStopped on SIGINT or SIGTERM, after all processes have ended.
+        Raises SweepStoppedError on SIGINT or SIGTERM, after all processes have ended.
         """
         waiting, running = list(tasks), dict[int, tuple[Task, JobProcess]]()
         self.record.save()
@@ -52,7 +52,7 @@ class Sweep:
             while waiting or running:
                 if signals.received:
                     self._stop(running)
-                    raise SweepStopped(signals.received)
+                    raise SweepStoppedError(signals.received)
                 waiting = [task for task in waiting if not self._begin(task, running)]
                 self._collect(running)
                 time.sleep(0.05)
