@@ -39,11 +39,18 @@ class DenseCRF:
             raise ValueError(f"num_threads = {num_threads}: expected 1 or more, or None for all cores")
         backends.check(backend)
         self.params = CRFParams() if params is None else params
-        self.backend = backends.automatic() if backend == "auto" else backend
         self._auto = backend == "auto"
+        self._elsewhere: str | None = None if self._auto else backend
         self._on_gpu: str | None = None
         self._num_threads = num_threads
         self._kernels = tuple(kernels)
+
+    @property
+    def backend(self) -> str:
+        """The implementation that refines arrays and tensors in main memory; `auto` chooses when it is first needed."""
+        if self._elsewhere is None:
+            self._elsewhere = backends.automatic()
+        return self._elsewhere
 
     def __call__(
         self, probs: Any, image: Any = None, *, kernels: Sequence[FeatureKernel] = (), initial: Any = None

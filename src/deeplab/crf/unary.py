@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -54,9 +55,12 @@ def softmax(energy: FloatArray) -> FloatArray:
     return result
 
 
-def as_scores(probs: FloatArray, unary: str) -> FloatArray:
-    """Return probabilities as the scores that `unary` means: themselves, or logits (equal up to a constant a pixel)."""
+def as_scores(probs: Any, unary: str) -> Any:
+    """Return probabilities as the scores that `unary` means: themselves, or logits (equal up to a constant a pixel).
+
+    An array for an array, a tensor on the same device for a tensor.
+    """
     if unary != "logits":
         return probs
-    scores: FloatArray = np.log(np.maximum(probs, np.finfo(np.float32).tiny))
-    return scores
+    tiny = np.finfo(np.float32).tiny
+    return np.log(np.maximum(probs, tiny)) if isinstance(probs, np.ndarray) else probs.clamp(min=float(tiny)).log()
