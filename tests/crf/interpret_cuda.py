@@ -1,4 +1,4 @@
-"""Run by test_cuda_interpreted.py in a process of its own: refines pictures by Triton's interpreter, from one pickle to another."""
+"""Run by test_cuda_interpreted.py: refines the pictures of one pickle into another by Triton's interpreter."""
 
 import os
 import pickle

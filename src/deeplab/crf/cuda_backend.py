@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -40,7 +41,7 @@ def refine_all(
         return []
     device = _device(scores)
     begin = [None] * len(scores) if initials is None else initials
-    with torch.no_grad():
+    with torch.no_grad(), nullcontext() if device.type == "cpu" else torch.cuda.device(device):
         pictures = [
             make_picture(each, image, params, kernels, initial, device)
             for each, image, initial in zip(scores, images, begin, strict=True)

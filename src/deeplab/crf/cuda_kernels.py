@@ -1,7 +1,7 @@
 """The Triton kernels of the cuda backend: every sum is done by one program in a fixed order, without atomics.
 
-Rows of pixels and of vertices are S floats long, S a multiple of 4 that holds K labels; programs work on KP >= S columns,
-KP a power of two. Rows are numbered in 32 bits, addresses are computed in 64.
+Rows of pixels and of vertices are S floats long, S a multiple of 4 that holds K labels; programs work on KP >= S
+columns, KP a power of two. Rows are numbered in 32 bits, addresses are computed in 64.
 """
 
 from __future__ import annotations
@@ -181,7 +181,9 @@ def receive(
     TAPS_A: tl.constexpr, TAPS_B: tl.constexpr, PRIOR: tl.constexpr, FINISH: tl.constexpr, CHANGE: tl.constexpr,
     S: tl.constexpr, KP: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
-    """Slice one or two lattices (TAPS 0: none) on top of the PRIOR messages; FINISH: to new marginals, else to messages.
+    """Slice one or two lattices (TAPS 0: none) on top of the PRIOR messages.
+
+    FINISH: to new marginals, else to messages.
 
     CHANGE: note the largest change of a marginal in each program's pixels.
     """

@@ -163,7 +163,7 @@ def _add_up(
 
 @dataclass(frozen=True, eq=False)
 class PixelSource:
-    """What a kernel's features are made of in one picture: its size, its image (spatial: None), given features (F, N)."""
+    """What a kernel's features are made of in one picture: its size, image (spatial: None), given features (F, N)."""
 
     height: int
     width: int
@@ -187,7 +187,9 @@ def feature_ranges(kernel: Kernel, sources: Sequence[PixelSource]) -> list[tuple
     return [(0.0, largest) for largest in (*xy, *rgb)]
 
 
-def build_lattice(kernel: Kernel, sources: Sequence[PixelSource], plan: KeyPlan, symmetric: bool, device: Any) -> CudaLattice:
+def build_lattice(
+    kernel: Kernel, sources: Sequence[PixelSource], plan: KeyPlan, symmetric: bool, device: Any
+) -> CudaLattice:
     """Build the lattice of a kernel for pictures whose pixels lie one after the other."""
     keys, weights = _embedded(kernel, sources, plan, device)
     N, taps = len(weights), len(plan.step)
@@ -208,15 +210,11 @@ def build_lattice(kernel: Kernel, sources: Sequence[PixelSource], plan: KeyPlan,
     begin = first.int()
     end = torch.cat([begin[1:], begin.new_full((1,), len(splat_pixel))])
     following, previous = _linked(vertices, plan.step)
-    lattice = CudaLattice(
-        splat_pixel, splat_weight, *_divided(begin, end), following, previous, slice_row, weights
-    )
+    lattice = CudaLattice(splat_pixel, splat_weight, *_divided(begin, end), following, previous, slice_row, weights)
     return _normalised(lattice, symmetric)
 
 
-def _embedded(
-    kernel: Kernel, sources: Sequence[PixelSource], plan: KeyPlan, device: Any
-) -> tuple[Tensor, Tensor]:
+def _embedded(kernel: Kernel, sources: Sequence[PixelSource], plan: KeyPlan, device: Any) -> tuple[Tensor, Tensor]:
     """Keys of all taps, those of pydensecrf's padding at the end, and the weights (N, F + 1) of the pixels."""
     d, taps = len(plan.scale), len(plan.step)
     N = sum(source.num_pixels for source in sources)
@@ -248,9 +246,10 @@ def _tables(kernel: Kernel, sources: Sequence[PixelSource]) -> list[npt.NDArray[
     """The features of every x, y and colour: divided on the host, where float32 rounds as in the other backends."""
     if isinstance(kernel, FeatureKernel):
         return [np.zeros(1, dtype=np.float32)] * 3
-    xy = [np.arange(length, dtype=np.float32) / np.float32(kernel.xy_std) for length in (
-        max(source.width for source in sources), max(source.height for source in sources)
-    )]
+    xy = [
+        np.arange(length, dtype=np.float32) / np.float32(kernel.xy_std)
+        for length in (max(source.width for source in sources), max(source.height for source in sources))
+    ]
     std = np.float32(kernel.rgb_std) if isinstance(kernel, BilateralKernel) else np.float32(1)
     return [*xy, np.arange(256, dtype=np.float32) / std]
 

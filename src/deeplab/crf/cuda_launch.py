@@ -1,11 +1,10 @@
-"""How the Triton kernels are launched: sizes of blocks, and the device."""
+"""How the Triton kernels are launched."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-import torch
 from torch import Tensor
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -21,7 +20,7 @@ def row_length(num_labels: int) -> int:
 
 
 def launch(kernel: Any, count: int, width: int, *arguments: Any, repeats: int = 1, **options: Any) -> None:
-    """Run a kernel over `count` items, in blocks of B items of `width` elements, on the device of its tensors."""
+    """Run a kernel over `count` items, in blocks of B items of `width` elements, on the current device."""
     if count == 0:
         return
     first = next(argument for argument in arguments if isinstance(argument, Tensor))
@@ -31,8 +30,7 @@ def launch(kernel: Any, count: int, width: int, *arguments: Any, repeats: int = 
         return
     B = max(1, TILE // width)
     grid = (-(-count // B), repeats)
-    with torch.cuda.device(first.device):
-        kernel[grid](*arguments, B=B, num_warps=NUM_WARPS, **options)
+    kernel[grid](*arguments, B=B, num_warps=NUM_WARPS, **options)
 
 
 def launch_rows(kernel: Any, count: int, S: int, *arguments: Any, **options: Any) -> None:

@@ -76,7 +76,7 @@ class CudaMeanField:
     def _planes(self) -> list[Tensor]:
         first, result = 0, []
         for picture, size, labels in zip(self.pictures, self.sizes, self.labels, strict=True):
-            all_labels = self.K == len(picture.scores)
+            all_labels = len(picture.scores) == self.K
             planes = torch.empty_like(picture.scores) if all_labels else torch.zeros_like(picture.scores)
             launch_rows(kernels.write, size, self.S, self.Q, labels, planes, size, self.K, first)
             result.append(planes)

@@ -156,4 +156,6 @@ def check_compatibility(params: CRFParams, num_labels: int) -> None:
     """
     if params.compatibility is not None and len(params.compatibility) != num_labels:
         K = num_labels
-        raise ValueError(f"compatibility for {len(params.compatibility)} labels, but the scores hold {K}: give a {K} x {K} one")
+        raise ValueError(
+            f"compatibility for {len(params.compatibility)} labels, but the scores hold {K}: give a {K} x {K} one"
+        )

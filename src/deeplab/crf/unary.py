@@ -36,7 +36,7 @@ def check_scores(scores: FloatArray, kind: str) -> None:
 def check_range(lowest: float, highest: float, kind: str) -> bool:
     """Return whether scores between these two are finite and, of probabilities, near enough to 0..1."""
     if kind == "probabilities":
-        return -0.01 <= lowest and highest <= 1.01
+        return lowest >= -0.01 and highest <= 1.01
     return math.isfinite(lowest) and math.isfinite(highest)
 
 
