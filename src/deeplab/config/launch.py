@@ -27,9 +27,25 @@ PATH_KEYS = re.compile(
     r"(?:[\w@/.]+\.)?(?:path|root|images|masks|lists|probs|train_split|val_split|dir)))=(.*)$",
     re.S,
 )
+# Hydra's options that take the next argument as their value.
+VALUED = {
+    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+    *("--experimental-rerun", "--info", "-i"),
+}
 log = logging.getLogger(__name__)
 
 Task = Callable[[DictConfig, Path], float | None]  # the score, for sweepers that look for the best
+
+
+def flags_first(arguments: list[str]) -> list[str]:
+    """Put options before overrides, each part in its order: Hydra's parser refuses `seed=0,1 -m name=x`."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    takes_value = False
+    for argument in arguments:
+        (flags if takes_value or argument.startswith("-") else overrides).append(argument)
+        takes_value = not takes_value and argument in VALUED
+    return flags + overrides
 
 
 def quote_paths(arguments: list[str]) -> list[str]:
@@ -70,7 +86,7 @@ def run(command: str, task: Task) -> None:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would otherwise cut our exceptions short and exit by itself
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would contact the network
-    sys.argv[1:] = quote_paths(sys.argv[1:])
+    sys.argv[1:] = flags_first(quote_paths(sys.argv[1:]))
     if getattr(sys.modules["__main__"], "__spec__", None) is not None:
         sys.argv[0] = f"deeplab {command}"  # for messages and run.json; else Lightning needs the file's path there
     schema.register()
