@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=4, help="how many of them to time (approximations take all)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--torch-threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--torch-threads", type=int, nargs="*", default=[1])
     parser.add_argument("--only", choices=["speed", "large", "memory", "many", "approximations"])
     parser.add_argument(
         "--size", type=int, nargs=2, default=[375, 500], help="of made pictures and noise: height, width"
