@@ -189,7 +189,8 @@ def _memory(options: argparse.Namespace) -> None:
     H, W = options.large_size
     result = 19 * H * W * 4 / 1e6
     print(
-        f"\npeak memory beyond the input at {W} x {H}, 19 labels, the result ({result:.0f} MB) included; each in a process"
+        f"\npeak memory beyond the input at {W} x {H}, 19 labels, "
+        f"the result ({result:.0f} MB) included; each in a process"
     )
     for backend in ("pydensecrf", "native", "torch"):
         for threads in options.threads if backend == "native" else [1]:

@@ -13,7 +13,8 @@ constexpr int64_t kPixels = 128;  // a block of pixels: its rows stay in the fir
 
 // A label that no pixel gives more than e gets messages of at most w e (w: the kernels' weights together), so that leaving
 // them out changes its marginals, themselves about e, by w e^2. With e = sqrt(1e-6 / w) that is 1e-6, a hundredth of what
-// the tests allow, and most pictures need the lattice for eight labels or fewer after the first iteration. Such labels are idle: their marginals follow from the unary and the softmax's normaliser.
+// the tests allow, and most pictures need the lattice for eight labels or fewer after the first iteration. Such labels are
+// idle: their marginals follow from the unary and the softmax's normaliser.
 class Marginals {
   public:
     // `scores` are planes, one a label, and stay alive.
