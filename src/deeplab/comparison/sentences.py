@@ -45,7 +45,7 @@ def _who(a: str, b: str, difference: Difference, stage: str) -> str:
 def _basis(pair: Pair, difference: Difference) -> str:
     text = f"{seeds_text([pair.a, pair.b])}, {number(pair.num_pictures, 'picture')}"
     if difference.over_seeds is None:
-        return f"{text}; seed noise is not measured"
+        return f"{text}; seed noise is not measured, for that takes {FEWEST_SEEDS} seeds of each"
     interval = difference.over_seeds
     if difference.difference < 0 and interval.low is not None and interval.high is not None:
         interval = Interval(-interval.high, -interval.low)
@@ -57,8 +57,6 @@ def _caution(difference: Difference, a: str, b: str) -> str:
         return f" The interval holds 0: on these pictures {a} and {b} cannot be told apart."
     if difference.over_seeds is not None and difference.over_seeds.holds_zero:
         return " With the seeds' noise counted the interval holds 0: other seeds could turn the order round."
-    if difference.over_seeds is None:
-        return f" Runs with other seeds could turn it round: train at least {FEWEST_SEEDS} each to know."
     return ""
 
 

@@ -14,7 +14,10 @@ Plain = dict[str, Any]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8172B3", "#937860")
 DASHES = ("solid", "dash", "dot", "dashdot")
 MOST_CONFUSION_CELLS = 120_000
-BANDS = {"trimap": "band around void outlines (trimap)", "class_edges": "band around edges between classes"}
+BANDS = {
+    "trimap": "bands around the truth's void outlines (trimaps, the paper's figure 10)",
+    "class_edges": "bands around the truth's edges between classes (not the paper's trimaps)",
+}
 
 
 @dataclass
@@ -154,7 +157,7 @@ def _differences(group: Plain) -> Chart:
                 )
                 figure.data[-1].error_x.update(color=colour, thickness=width, width=0)
         figure.add_vline(x=0, line_width=1, line_color="#888")
-        _axes(figure, x=f"difference of mIoU {label}, points", y="")
+        _axes(figure, x="difference of mIoU in points", y="")
         figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
         figure.update_layout(height=140 + 40 * len(names))
         figures[label] = _plain(figure)
@@ -192,7 +195,7 @@ def _class_differences(group: Plain) -> Chart:
         for key, label in (("after", "after the CRF"), ("before", "before the CRF")):
             if pair[key]:
                 title = f"{pair['a']} − {pair['b']}, {label}"
-                figures[title] = _bars(group, pair[key], f"difference of IoU {label}, points")
+                figures[title] = _bars(group, pair[key], "difference of IoU in points")
     text = "Above 0 the first is better on this class. Intervals are over pictures; a class in few pictures has a wide one."
     return Chart("class-differences", "Which classes make the difference", text, figures)
 
@@ -200,7 +203,7 @@ def _class_differences(group: Plain) -> Chart:
 def _crf_gains(group: Plain, document: Plain) -> Chart:
     figures = {}
     for gain in group["crf_gains"]:
-        figures[gain["variant"]] = _bars(group, gain, "IoU after − before the CRF, points")
+        figures[gain["variant"]] = _bars(group, gain, "change of IoU in points")
     return Chart("crf-gains", "What the CRF gains on each class", "Below 0 the CRF did harm.", figures)
 
 
@@ -238,9 +241,9 @@ def _boundaries(variants: Sequence[Plain], document: Plain) -> Chart:
                         line={"color": _tint(document)[each["name"]], "dash": dash, "width": 2},
                         hovertemplate="%{y:.2f} %<extra>%{fullData.name}</extra>",
                     )
-        kind = next(iter(kinds))
-        _axes(figure, x=f"{BANDS[kind]}: width in pixels", y="mIoU in the band in %", hovermode="x unified")
-    text = "mIoU of the pixels near boundaries alone, mean over seeds (the paper's figure 10 for trimaps)."
+        _axes(figure, x="width of the band in pixels", y="mIoU in %", hovermode="x unified")
+    text = "mIoU of the pixels near boundaries alone, mean over seeds"
+    text += f": {BANDS[next(iter(kinds))]}." if len(kinds) == 1 else "."
     return Chart("boundaries", "Near boundaries", text, {"": _plain(figure)} if figure.data else {})
 
 

@@ -14,6 +14,7 @@ from deeplab.reporting.tables import ABSENT, percent
 Plain = dict[str, Any]
 MOST_BYTES = 15_000_000
 _SPARE = 200_000
+MACROS = ("score", "plain_number", "signed", "spread", "card", "sentences")
 
 
 def page(document: Plain, gallery: Gallery) -> str:
@@ -34,7 +35,7 @@ def _gallery(gallery: Gallery, kept: int) -> Plain:
     problems = list(gallery.problems)
     if 0 < kept < len(gallery.pictures):
         problems.append(
-            f"{kept} of {len(gallery.pictures)} pictures are shown, for more would make the page too large."
+            f"{kept} of {len(gallery.pictures)} pictures are shown: more would make the page too large."
         )
     pictures = gallery.pictures[:kept]
     data = {
@@ -73,7 +74,7 @@ def _rendered(document: Plain, charts: list[list[Chart]], curves: Chart, gallery
         style=_own("report.css"),
         script=_own("report.js") + _own("gallery.js"),
         plotly=Markup(get_plotlyjs()),
-        **{name: getattr(macros, name) for name in ("score", "plain_number", "signed", "spread", "card")},
+        **{name: getattr(macros, name) for name in MACROS},
     )
 
 

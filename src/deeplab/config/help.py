@@ -91,7 +91,7 @@ PAGES = {
             ("outputs/sweeps/TIME", "all runs of a sweep"),
             (
                 "outputs/sweeps/TIME outputs/demo/TIME output=comparison",
-                "and another run, into a folder of your choice",
+                "and another run; where to write",
             ),
             ("outputs/sweeps/TIME data.root=VOCdevkit", "the data set lies elsewhere than when the runs were made"),
             ("outputs/sweeps/TIME figures=paper/figures", "also PDF, SVG and LaTeX for print"),

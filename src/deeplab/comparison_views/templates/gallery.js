@@ -21,6 +21,8 @@ if (gallery.pictures.length) {
     hurt: (each) => -gain(each),
   };
   const className = (label) => label === VOID ? "void" : gallery.class_names[label] ?? `class ${label}`;
+  // A class whose colour is black, VOC's background, leaves the picture as it is.
+  const isGround = (label) => colour(label).every((value) => value === 0);
   const colour = (label) => label === VOID ? [224, 224, 192] : gallery.palette[label] ?? [128, 128, 128];
 
   function load(url) {
@@ -64,7 +66,7 @@ if (gallery.pictures.length) {
     const over = new ImageData(map.width, map.height);
     map.labels.forEach((label, at) => {
       const wrong = truth && truth.labels[at] !== VOID && truth.labels[at] !== label;
-      if (truth && !wrong) return;
+      if (truth ? !wrong : planes.photo && isGround(label)) return;
       over.data.set([...(truth ? MISTAKE : colour(label)), opacity], 4 * at);
     });
     const layer = new OffscreenCanvas(map.width, map.height);
@@ -84,10 +86,11 @@ if (gallery.pictures.length) {
     const edge = Math.round(width * $("#wipe").value / 1000);
     context.drawImage(tint($("#left").value), 0, 0);
     if (edge < width) context.drawImage(tint($("#right").value), edge, 0, width - edge, height, edge, 0, width - edge, height);
+    const line = width / Math.max(1, canvas.clientWidth); // a pixel of the screen
     context.fillStyle = "#fff";
-    context.fillRect(edge - 1, 0, 2, height);
+    context.fillRect(edge - line, 0, 2 * line, height);
     context.fillStyle = "#000";
-    context.fillRect(edge + 1, 0, 1, height);
+    context.fillRect(edge + line, 0, line, height);
   }
   function redrawLayers() {
     for (const button of $$("#layers button")) {

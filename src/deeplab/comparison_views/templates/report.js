@@ -76,7 +76,9 @@ function draw(card) {
   for (const axis of [layout.xaxis, layout.yaxis]) {
     Object.assign(axis, { gridcolor: css("--grid"), zerolinecolor: css("--line"), linecolor: css("--line") });
   }
-  if (innerWidth < 600) layout.margin = { l: 45, r: 8, t: 10, b: 45 };
+  const narrow = $(".plot", card).clientWidth < 450;
+  for (const axis of [layout.xaxis, layout.yaxis]) axis.title.font = { size: narrow ? 11 : 13 };
+  if (narrow) Object.assign(layout, { margin: { l: 45, r: 8, t: 10, b: 45 }, font: { ...layout.font, size: 11 } });
   const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
   Plotly.react($(".plot", card), figure.data, layout, options);
   drawn.add(card);
