@@ -1,4 +1,4 @@
-"""Run folders as `deeplab train` leaves them, made without training: small scenes whose predictions are worn on purpose."""
+"""Run folders as `deeplab train` leaves them, made without training: scenes, and predictions worn on purpose."""
 
 from collections.abc import Callable, Sequence
 from functools import cache

@@ -19,7 +19,8 @@ CURVES = {
 }
 MOST_POINTS = 400  # a curve; more than a screen shows
 
-Curve = dict[str, list[float]]
+Curve = dict[str, list[Any]]
+"""`step` and `value`, equally long."""
 
 
 def read_curves(run: Run, most: int = MOST_POINTS) -> dict[str, Curve]:
@@ -35,7 +36,7 @@ def read_curves(run: Run, most: int = MOST_POINTS) -> dict[str, Curve]:
     except (OSError, ValueError, csv.Error) as error:
         run.problems.append(f"{FILE} cannot be read ({error}), so its curves are missing")
         return {}
-    curves = {}
+    curves: dict[str, Curve] = {}
     for column in CURVES:
         pairs = [(int(row["step"]), value) for row in rows if (value := _number(row.get(column))) is not None]
         if pairs:

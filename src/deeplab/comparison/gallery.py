@@ -94,8 +94,8 @@ def build_gallery(groups: Sequence[Group], most: int, seed: int | None, open_sam
     chosen = choose(ranks, len(ids), most)
     if len(chosen) < len(ids):
         gallery.chosen_by = (
-            f"{len(chosen)} of {len(ids)} pictures: a fifth evenly spread over the split, the rest those where variants "
-            "differ most, that are worst, and that the CRF helped or hurt most. They are no fair sample."
+            f"{len(chosen)} of {len(ids)} pictures: a fifth evenly spread over the split, the rest where variants "
+            "differ most, are worst, or are helped or hurt most by the CRF. They are no fair sample."
         )
     _add_layers(gallery, shown)
     samples = _samples(gallery, list(shown.values()), open_samples)
@@ -263,6 +263,11 @@ def encode_labels(labels: Labels) -> str:
     # Nearest, for a label between two others would be a third.
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.NEAREST, reducing_gap=None)
     return _data_url(picture, "PNG", compress_level=9)
+
+
+def decode(url: str) -> Image.Image:
+    """Return the picture of a data URL that this module made."""
+    return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
 
 
 def _data_url(picture: Image.Image, kind: str, **options: Any) -> str:

@@ -72,8 +72,8 @@ class Run:
         after = self.pictures.confusion_crf
         if after is None:
             return None
-        left_out = (after < 0).any(axis=(1, 2))
-        return np.where(left_out[:, None, None], self.pictures.confusion, after)
+        left_out = after.min(axis=(1, 2), keepdims=True) < 0
+        return np.where(left_out, self.pictures.confusion, after)
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -113,17 +113,17 @@ def _tried(run: Run, read_it: Any, path: Path) -> Any:
 
 
 def _has_scores(metrics: Plain) -> bool:
-    def is_score(value: Any) -> bool:
-        return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
+    before, after = metrics.get("iou"), metrics.get("iou_crf")
+    if not _is_score(metrics.get("miou")) or not isinstance(before, dict) or not before:
+        return False
+    mious = [metrics.get("miou_crf"), *before.values(), *(after.values() if isinstance(after, dict) else ())]
+    if not all(value is None or _is_score(value) for value in mious):
+        return False
+    return after is None or (isinstance(after, dict) and list(after) == list(before))
 
-    by_class = [metrics.get("iou"), metrics.get("iou_crf") or metrics.get("iou")]
-    return (
-        isinstance(metrics.get("miou"), float | int)
-        and is_score(metrics.get("miou"))
-        and is_score(metrics.get("miou_crf"))
-        and all(isinstance(each, dict) and each and all(map(is_score, each.values())) for each in by_class)
-        and list(by_class[0]) == list(by_class[1])  # type: ignore[call-overload]
-    )
+
+def _is_score(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def _check_pictures(run: Run) -> None:
@@ -143,7 +143,8 @@ def _check_pictures(run: Run) -> None:
         for key, refined in (("miou", False), ("miou_crf", True)):
             matrices, told = run.matrices(refined), run.metrics.get(key)
             again = None if matrices is None else float(mean_iou(matrices.sum(0, dtype=np.int64)))
-            if (again is None) != (told is None) or (again is not None and abs(again - told) > TOLERANCE):
+            fits = told is again if told is None or again is None else abs(again - told) <= TOLERANCE
+            if not fits:
                 wrong = f"{METRICS} has {key}={told}, the matrices of {PER_PICTURE} give {again}"
                 break
     if wrong is not None:

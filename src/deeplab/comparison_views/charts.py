@@ -162,8 +162,8 @@ def _differences(group: Plain) -> Chart:
         figure.update_layout(height=140 + 40 * len(names))
         figures[label] = _plain(figure)
     text = (
-        "Right of 0 the first is better. Where a bar crosses 0 the two cannot be told apart. The thick bar counts which "
-        "pictures happened to be in the split; the thin one also counts the seeds."
+        "Right of 0 the first is better. Where a bar crosses 0 the two cannot be told apart. The thick bar counts "
+        "which pictures happened to be in the split; the thin one also counts the seeds."
     )
     return Chart("differences", "Differences with 95 % intervals", text, figures)
 
@@ -196,7 +196,7 @@ def _class_differences(group: Plain) -> Chart:
             if pair[key]:
                 title = f"{pair['a']} − {pair['b']}, {label}"
                 figures[title] = _bars(group, pair[key], "difference of IoU in points")
-    text = "Above 0 the first is better on this class. Intervals are over pictures; a class in few pictures has a wide one."
+    text = "Above 0 the first is better on this class. Intervals are over pictures: wide for a rare class."
     return Chart("class-differences", "Which classes make the difference", text, figures)
 
 
@@ -314,7 +314,7 @@ def _error(values: Sequence[float | None], intervals: Sequence[Any]) -> Plain:
         if value is None or not _both(bounds):
             return 0.0
         # A percentile interval need not hold its own estimate; a bar cannot point inwards.
-        return 100 * max(0.0, bounds[1] - value if high else value - bounds[0])
+        return 100 * max(0.0, float(bounds[1] - value if high else value - bounds[0]))
 
     pairs = list(zip(values, intervals, strict=True))
     return {

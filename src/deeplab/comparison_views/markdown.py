@@ -32,8 +32,8 @@ def markdown(document: Plain) -> str:
     lines += ["## Runs", "", *_runs(document), ""]
     drawn = document["bootstrap"]
     lines.append(
-        f"Intervals: 95 % percentile intervals of a paired bootstrap over pictures, {drawn['resamples']} resamples; with "
-        f"the seeds' noise counted where each side has {drawn['fewest_seeds']} seeds or more."
+        f"Intervals: 95 % percentile intervals of a paired bootstrap over pictures, {drawn['resamples']} resamples; "
+        f"with the seeds' noise counted where each side has {drawn['fewest_seeds']} seeds or more."
     )
     return "\n".join(lines) + "\n"
 

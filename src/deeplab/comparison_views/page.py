@@ -34,9 +34,7 @@ def page(document: Plain, gallery: Gallery) -> str:
 def _gallery(gallery: Gallery, kept: int) -> Plain:
     problems = list(gallery.problems)
     if 0 < kept < len(gallery.pictures):
-        problems.append(
-            f"{kept} of {len(gallery.pictures)} pictures are shown: more would make the page too large."
-        )
+        problems.append(f"{kept} of {len(gallery.pictures)} pictures are shown: more would make the page too large.")
     pictures = gallery.pictures[:kept]
     data = {
         "pictures": pictures,
