@@ -294,6 +294,7 @@ def _axes(figure: go.Figure, x: str, y: str, hovermode: str = "closest") -> None
         xaxis={"title": {"text": x}, "automargin": True},
         yaxis={"title": {"text": y}, "automargin": True},
         hovermode=hovermode,
+        hoverdistance=-1 if hovermode == "x unified" else 20,  # -1: the nearest step, however far
         margin={"l": 60, "r": 20, "t": 16, "b": 60},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
         height=440,

@@ -120,8 +120,7 @@ def _differences(group: Plain) -> Figure:
     ax.set_yticks(places, [f"{pair['a']} − {pair['b']}" for pair, _ in pairs])
     ax.set_ylim(-0.6, len(pairs) - 0.4)
     ax.set_xlabel("difference of mIoU (points)")
-    ax.grid(alpha=0.3, linewidth=0.5)
-    figure.legend(loc="outside upper center", frameon=False, ncols=2)
+    _finish(ax)
     return figure
 
 
@@ -173,8 +172,8 @@ def _spread(picture: Plain) -> float:
 
 def _finish(ax: Axes) -> None:
     ax.grid(alpha=0.3, linewidth=0.5)
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False)
+    # Above, where it covers no line.
+    ax.figure.legend(loc="outside upper center", frameon=False, ncols=2)
 
 
 def _tint(document: Plain) -> dict[str, str]:
