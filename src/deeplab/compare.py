@@ -33,6 +33,7 @@ def compare(config: "DictConfig", folder: Path) -> None:
     gallery = build_gallery(groups, own["pictures"], own["gallery_seed"], RunPictures(own["data"]["root"]))
     document["gallery"] = gallery.summary()
     html = page(document, gallery)
+    report = _wandb_report(document) if own["wandb"] else None
     write_json(target / "report.json", document)
     for name, text in (("report.md", markdown(document)), ("report.html", html)):
         with replacing(target / name) as file:
@@ -41,9 +42,37 @@ def compare(config: "DictConfig", folder: Path) -> None:
         from deeplab.comparison_views.figures import write_figures
 
         write_figures(Path(own["figures"]).expanduser(), document, gallery)
+    if report is not None:
+        _publish(report, target)
     for line in summary(document):
         log.info("%s", line)
     log.info("Everything lies in %s; open %s", target, target / "report.html")
+
+
+def _wandb_report(document: dict[str, Any]) -> Any:
+    from deeplab.comparison_views.wandb_report import build_report
+    from deeplab.errors import InputError
+
+    try:
+        return build_report(document)
+    except ModuleNotFoundError as error:
+        raise InputError("wandb=true needs the extra wandb: pip install 'deeplab[wandb]'.") from error
+
+
+def _publish(report: Any, target: Path) -> None:
+    """Write wandb_report.json; upload the report where `wandb login` has been run."""
+    import os
+
+    from deeplab.comparison_views.wandb_report import publish, report_json
+    from deeplab.reporting.run_files import write_json
+    from deeplab.training.wandb_logging import logged_in
+
+    path = target / "wandb_report.json"
+    write_json(path, report_json(report))
+    if logged_in() and os.environ.get("WANDB_MODE", "online") == "online":
+        log.info("W&B report: %s", publish(report))
+    else:
+        log.info("Not logged in to W&B (wandb login), so the report was not uploaded; %s is what it would hold", path)
 
 
 def _check(own: dict[str, Any]) -> None:

@@ -167,8 +167,19 @@ def _run(run: Run, variants: Sequence[Variant]) -> Plain:
         "boundary_miou_crf": metrics.get("boundary_miou_crf"),
         "evaluation_seconds": metrics.get("seconds"),
         **{key: record.get(key) for key in keys},
+        "wandb": _wandb(run),
         "problems": run.problems,
     }
+
+
+def _wandb(run: Run) -> Plain | None:
+    """Where a run is in Weights & Biases, if it was logged there: by the newest of the folders that wandb left."""
+    folders = sorted((run.folder / "wandb").glob("*run-*-*"), key=lambda path: path.name.rpartition("run-")[2])
+    if not folders:
+        return None
+    logger = (run.config or {}).get("logger") or {}
+    name = folders[-1].name.rpartition("-")[2].removesuffix(".wandb")
+    return {"id": name, "project": logger.get("project") or "deeplab", "entity": logger.get("entity")}
 
 
 def _group_section(one: Group, repeats: int, seed: int) -> Plain:

@@ -313,6 +313,7 @@ class CompareConfig:
     pictures: int = 40
     gallery_seed: int | None = None
     figures: str | None = None
+    wandb: bool = False
     data: ComparedDataConfig = field(default_factory=ComparedDataConfig)
 
 
