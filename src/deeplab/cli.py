@@ -11,6 +11,7 @@ COMMANDS = {
     "predict": "label maps and overlays for a photo or a folder of photos",
     "crf": "refine class scores of any network, saved in files",
     "search-crf": "find the CRF's best parameters for a network (section 4.1)",
+    "compare": "one page: which variant won, by how much, how sure that is",
     "data check": "read every file of a data set, report what is wrong with it",
     "data prepare": "bring a data set's files to their places, make its masks",
     "data validate": "refuse what a test server would refuse",

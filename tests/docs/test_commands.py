@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from deeplab.cli import COMMANDS
+from deeplab.compare import with_runs
 from deeplab.config import schema
 from deeplab.config.build import build_inference, build_network, freeze
 from deeplab.config.build_crf import build_crf_params
@@ -223,6 +224,10 @@ def search_crf(overrides: list[str], flags: dict[str, str]) -> None:
     preflight(own["data"])
 
 
+def compare(overrides: list[str], flags: dict[str, str]) -> None:
+    assert to_plain(composed("compare", overrides, flags))["runs"]
+
+
 def check_data(overrides: list[str], flags: dict[str, str]) -> None:
     preflight({"data": to_plain(composed("data check", overrides, flags))["data"]})
 
@@ -244,6 +249,7 @@ CHECKS = {
     "predict": predict,
     "crf": refine_scores,
     "search-crf": search_crf,
+    "compare": compare,
     "data check": check_data,
     "data prepare": prepare_data,
     "data validate": validate_archive,
@@ -264,7 +270,8 @@ def check_line(line: str) -> None:
     if words == ["--help"]:
         return
     name = command_of(line)
-    command = parsed(words[1 + name.count(" ") :])
+    words = words[1 + name.count(" ") :]
+    command = parsed(with_runs(words) if name == "compare" else words)
     if command.flags.keys() & {"--help", "--cfg"}:
         composed(name, command.overrides, command.flags)
         return

@@ -24,7 +24,7 @@ from deeplab.sweeping.sweep import SweepStoppedError
 
 # `checkpoint`, `input` and `output` stand at the top only: model.input is a section.
 PATH_KEYS = re.compile(
-    r"^(\+{0,2}(?:(?:checkpoint|input|output|resume|split|labels|archives?|ids)|"
+    r"^(\+{0,2}(?:(?:checkpoint|input|output|resume|split|labels|archives?|ids|figures)|"
     r"(?:[\w@/.]+\.)?(?:path|root|images|masks|lists|probs|train_split|val_split|dir)))=(.*)$",
     re.S,
 )
