@@ -153,3 +153,21 @@ def test_more_gpus_than_there_are(run, scenes, tmp_path, monkeypatch):
     assert "Job 0 has failed (trainer.devices=3: this machine has 2 GPUs)" in result.err
     jobs = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["jobs"]
     assert [job["error"] for job in jobs] == [f"trainer.devices={n}: this machine has 2 GPUs" for n in (3, 4)]
+
+
+def test_the_command_that_wandbs_agent_builds(run, tmp_path):
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+    block = (REPOSITORY / "docs" / "sweeps.md").read_text().split("```yaml\n# sweep.yaml\n")[1].split("```")[0]
+    sweep = yaml.safe_load(block)
+    draw = {"optim.lr": {"value": 0.0004}, "model/head": {"value": "aspp_l"}}
+    assert set(draw) == set(sweep["parameters"])
+    command = create_sweep_command(sweep["command"])
+    given = create_sweep_command_args({"args": draw})
+    filled = []
+    for word in command:
+        filled += given["args_no_hyphens"] if word == "${args_no_hyphens}" else [word]
+    assert filled[:2] == ["deeplab", "train"]
+    config = yaml.safe_load(run(*filled[1:], "--cfg", "job").worked().out)
+    assert (config["optim"]["lr"], config["model"]["head"]["rates"]) == (0.0004, [6, 12, 18, 24])
+    assert config["logger"]["_target_"].endswith("wandb_logger")

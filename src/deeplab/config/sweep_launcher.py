@@ -198,6 +198,7 @@ def _log_to(path: Path) -> None:
 
 def register() -> None:
     """Make the launcher known to Hydra, which takes plugins by a name below hydra_plugins only."""
+    ProcessLauncher.sweep = None
     Plugins.instance().class_name_to_class["hydra_plugins.deeplab.ProcessLauncher"] = ProcessLauncher
 
 
