@@ -273,7 +273,8 @@ def _miou(matrix: Any) -> str:
 
 def _pictures(options: argparse.Namespace) -> Iterable[Picture]:
     if not options.logits:
-        yield from (_made(21, *options.size, seed) for seed in range(4))
+        height, width = options.size
+        yield from (_made(21, height, width, seed) for seed in range(4))
         return
     for path in sorted(options.logits.glob("*.npz")):
         image = np.asarray(Image.open(options.images / f"{path.stem}.jpg").convert("RGB"))

@@ -107,7 +107,8 @@ def call(folder: Path, command: str, *arguments: str) -> Result:
 
     `--run` is what Hydra finds out for itself by composing the configuration once more.
     """
-    mode = () if {"-m", "--help", "--cfg"} & set(arguments) else ("--run",)
+    sweeps = any(each.startswith(("sweep=", "resume_sweep=")) for each in arguments)
+    mode = () if sweeps or {"-m", "--help", "--cfg"} & set(arguments) else ("--run",)
     out, err, crashed, code = StringIO(), StringIO(), False, 0
     with _as_before(), redirect_stdout(out), redirect_stderr(err):
         os.chdir(folder)

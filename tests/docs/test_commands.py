@@ -30,12 +30,14 @@ from deeplab.config.build_crf import build_crf_params
 from deeplab.config.check import GIVEN_LATER, check, check_crop, check_numbers
 from deeplab.config.explain import added_keys, conf_dir, primary_config
 from deeplab.config.from_checkpoint import overlay
-from deeplab.config.launch import quote_paths
+from deeplab.config.launch import flags_first, quote_paths
 from deeplab.config.preflight import preflight, to_plain
+from deeplab.config.sweep_arguments import KEYS, expand
 from deeplab.crf_search.cells import grid
 from deeplab.preparation.prepare import recipe
 from deeplab.search_inputs import overlay_crf
 from deeplab.submission.formats import server_format
+from deeplab.sweeping.record import SweepRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -95,6 +97,8 @@ def hydra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     found.parent.mkdir(parents=True)
     found.write_text("defaults: [default, _self_]\nbilateral_xy_std: 30\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    begun = SweepRecord(tmp_path / "outputs/sweeps/TIME", ["-m", "experiment=demo", "seed=0,1"])
+    begun.save()
     schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         yield
@@ -271,6 +275,8 @@ def check_line(line: str) -> None:
         return
     name = command_of(line)
     words = words[1 + name.count(" ") :]
+    if name == "train" and set(KEYS) & {word.split("=")[0] for word in words}:
+        words = flags_first(expand(words))
     command = parsed(with_runs(words) if name == "compare" else words)
     if command.flags.keys() & {"--help", "--cfg"}:
         composed(name, command.overrides, command.flags)
@@ -308,6 +314,9 @@ def test_every_command_has_an_example() -> None:
         "deeplab train --config-dir nowhere experiment=demo",
         "deeplab train --cfg job experiment=dmeo",
         "deeplab train -m experiment=demo model/head=aspp_s,aspp_xl",
+        "deeplab train sweep=nonsense",
+        "deeplab train experiment=demo jobs=2",
+        "deeplab train resume_sweep=outputs/sweeps/OTHER",
         "deeplab model model/backbone=vgg19",
         "deeplab evaluate",
         "deeplab evaluate checkpoint=best.ckpt",

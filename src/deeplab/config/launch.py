@@ -102,7 +102,8 @@ def run(command: str, task: Task) -> None:
             print(help_text(command, [each for each in sys.argv[1:] if not each.startswith("-")]))
         else:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=primary_config(command))(job.run)()
-            sys.exit(1 if sweep_launcher.finish() else 0)
+            if sweep_launcher.finish():
+                sys.exit(1)
     except sweep_launcher.JobFailedError:
         sweep_launcher.finish()
         sys.exit(1)
