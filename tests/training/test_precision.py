@@ -1,6 +1,5 @@
 """Mixed precision, and what happens when numbers leave its range."""
 
-import warnings
 from functools import partial
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins import MixedPrecision
 
-from deeplab.config.build import WARNINGS_WITHOUT_USE
 from deeplab.training.module import LossNotFinite
 
 MULTIPLIERS = dict.fromkeys(("backbone_weight", "backbone_bias", "head_weight", "head_bias"), 1.0)
@@ -70,8 +68,6 @@ def test_float16_leaves_out_a_step_whose_gradients_overflow(
     tiny: Any, segmentation: Any, batches: Any, trainer: Any, record: Any, recwarn: pytest.WarningsRecorder
 ) -> None:
     """Which is how a scaler finds its scale, and no news: torch's warning about the schedule is not for the user."""
-    for message in WARNINGS_WITHOUT_USE:
-        warnings.filterwarnings("ignore", message)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
     module = segmentation(tiny(), optimizer=partial(torch.optim.SGD, momentum=0.0))
     trainer(1, [record], precision=None, plugins=[MixedPrecision("16-mixed", "cpu", scaler)]).fit(module, batches())
