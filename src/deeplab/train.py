@@ -1,6 +1,7 @@
 """`deeplab train`: train a network, then score the chosen checkpoint before and after the CRF."""
 
 import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,8 @@ def _fit(
         folder,
     )
     resume = None if plain["resume"] is None else Path(plain["resume"]).expanduser()
+    if resume is not None:  # into the old folder, as the documents say: its checkpoints are meant to be there
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     except LossNotFinite as error:

@@ -33,13 +33,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Plain = dict[str, Any]
-# Lightning's: about its own code, short epochs, and resumed runs, which have a folder and an evaluation of their own.
+# Lightning's: about its own code, short epochs, and resumed runs, which have a folder and an evaluation of their own;
+# about layers that `optim.freeze_bn` holds; about an srun that happens to be installed. torch's: about the first step
+# of a float16 run, which the scaler leaves out while it looks for its scale.
 WARNINGS_WITHOUT_USE = (
+    r"Found \d+ module\(s\) in eval mode",
+    "The `srun` command is available",
+    r"Detected call of `lr_scheduler\.step\(\)` before",
     ".*treespec, LeafSpec",
     "The number of training batches",
     "The dirpath has changed",
     "Be aware that when using `ckpt_path`",
 )
+# By precision: what convolutions compute in; None is the type of the weights.
+ARITHMETIC = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def build_network(model: Plain, num_classes: int) -> DeepLab | MultiScale:
@@ -235,3 +242,20 @@ def prepare_network(network: nn.Module, trainer: Plain) -> None:
     if trainer["compile"]:
         # What multi-scale inputs share is the inner network: training calls that one, not the wrapper.
         (network.network if isinstance(network, MultiScale) else network).compile()
+
+
+def place_network(network: nn.Module, trainer: Plain) -> None:
+    """Threads, device, memory format, compilation and precision, for commands that run without Lightning.
+
+    Raises InputError for a precision that only Lightning has.
+    """
+    if trainer["num_threads"]:
+        torch.set_num_threads(trainer["num_threads"])
+    device = "cuda" if trainer["accelerator"] in ("gpu", "cuda") else "cpu"
+    precision = trainer["precision"]
+    if precision not in ARITHMETIC:
+        raise InputError(f"trainer.precision={precision}: this command knows {', '.join(ARITHMETIC)}.")
+    network.to(device)
+    prepare_network(network, trainer)
+    if ARITHMETIC[precision] is not None:
+        network.forward = torch.autocast(device, ARITHMETIC[precision])(network.forward)  # type: ignore[method-assign]

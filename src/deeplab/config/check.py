@@ -76,11 +76,16 @@ def check_crop(config: Plain, network: DeepLab | MultiScale) -> None:
 
 
 def check_device(trainer: Plain) -> None:
-    """Raise InputError when a GPU is asked for and there is none."""
+    """Raise InputError when a GPU is asked for and there is none, or what only a GPU can do without one."""
     if trainer["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
         raise InputError(
             f"trainer.accelerator={trainer['accelerator']}: this machine has no GPU that torch {torch.__version__} can "
             "use; take trainer=cpu."
+        )
+    on_cpu = trainer["accelerator"] == "cpu" or not torch.cuda.is_available()
+    if on_cpu and trainer["precision"] == "16-mixed":
+        raise InputError(
+            "trainer.precision=16-mixed needs a GPU (its losses are scaled there); take 32-true or bf16-mixed."
         )
 
 
