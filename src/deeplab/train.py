@@ -27,13 +27,14 @@ def train(config: "DictConfig", folder: Path) -> None:
     from deeplab.config.check import check, check_crop
     from deeplab.config.from_checkpoint import check_resume
     from deeplab.config.preflight import to_plain
+    from deeplab.config.recorded import recorded
     from deeplab.scoring import score
     from deeplab.training.run_record import RunRecord
     from deeplab.training.seeding import seed_everything
 
     plain = to_plain(config)
     check(plain)
-    with RunRecord(folder, name=plain["name"], seed=plain["seed"]) as record:
+    with RunRecord(folder, name=plain["name"], seed=plain["seed"], **recorded(plain)) as record:
         seed_everything(plain["seed"])
         network = build_network(plain["model"], len(plain["data"]["class_names"]))
         check_crop(plain, network)
@@ -43,6 +44,9 @@ def train(config: "DictConfig", folder: Path) -> None:
         freeze(network, plain["optim"]["freeze"])
         prepare_network(network, plain["trainer"])
         data = build_data(plain, network)
+        if record.is_writer:
+            record.update(data=data.fingerprints())
+            _tell_differences(plain["rerun_of"], folder)
         module = build_module(plain, network, freeze_bn)
         best, last = _fit(plain, module, data, folder, record)
         chosen = _chosen(plain["evaluate"], best, last)
@@ -87,6 +91,16 @@ def _fit(
         steps=trainer.global_step,
     )
     return (Path(best.best_model_path) if best.best_model_path else None), last.path
+
+
+def _tell_differences(before: str | None, now: Path) -> None:
+    from deeplab.reporting.repetition import what_differs
+
+    if before is None:
+        return
+    sentences = what_differs(Path(before), now)
+    for sentence in sentences or ["Nothing differs: code, environment, data and configuration are as they were."]:
+        log.log(logging.WARNING if sentences else logging.INFO, "Repeating %s. %s", before, sentence)
 
 
 def _chosen(which: str, best: Path | None, last: Path) -> Path | None:

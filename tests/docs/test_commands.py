@@ -33,6 +33,7 @@ from deeplab.config.launch import quote_paths
 from deeplab.config.preflight import preflight, to_plain
 from deeplab.crf_search.cells import grid
 from deeplab.preparation.prepare import recipe
+from deeplab.runs import options
 from deeplab.search_inputs import overlay_crf
 from deeplab.submission.formats import server_format
 
@@ -237,8 +238,15 @@ def validate_archive(overrides: list[str], flags: dict[str, str]) -> None:
     server_format(to_plain(composed("data validate", overrides, flags))["format"], "format")
 
 
+def rerun(overrides: list[str], flags: dict[str, str]) -> None:
+    folder, *given = overrides
+    assert re.match(r"outputs/(\w+/)+TIME(/\d+)?$", folder), f"{folder}: write outputs/EXPERIMENT/TIME"
+    composed("train", given, flags)
+
+
 CHECKS = {
     "train": train,
+    "rerun": rerun,
     "model": model,
     "evaluate": evaluate,
     "predict": predict,
@@ -264,6 +272,9 @@ def check_line(line: str) -> None:
     if words == ["--help"]:
         return
     name = command_of(line)
+    if name == "runs":  # no command of Hydra's
+        options(words[1:])
+        return
     command = parsed(words[1 + name.count(" ") :])
     if command.flags.keys() & {"--help", "--cfg"}:
         composed(name, command.overrides, command.flags)
@@ -311,6 +322,8 @@ def test_every_command_has_an_example() -> None:
         "deeplab predict checkpoint=outputs/demo/TIME/checkpoints/best.ckpt input=photos",
         "deeplab predict checkpoint=outputs/demo/TIME/checkpoints/best.ckpt input=photos output=x inference.scale=1",
         "deeplab crf images=photos probs=scores",
+        "deeplab rerun seed=1",
+        "deeplab rerun outputs/demo/TIME sead=1",
         "deeplab crf images=photos probs=scores output=x crf.sigma=3",
         "deeplab data",
         "deeplab data chekc data=voc12 data.root=x",
