@@ -165,15 +165,11 @@ def build_loggers(config: Plain, folder: Path) -> list[Logger]:
 
 
 def build_callbacks(config: Plain) -> list[pl.Callback]:
-    """Progress, a panel of masks where W&B logs, and the user's own callbacks."""
+    """Progress, and the user's own callbacks."""
     from deeplab.training.progress import progress_display
 
     bar = config["trainer"]["progress_bar"]
     ours: list[pl.Callback] = [progress_display(config["trainer"]["log_every_n_steps"])] if bar else []
-    if "wandb" in (config["logger"] or {}).get("_target_", ""):
-        from deeplab.training.wandb_logging import MaskPanel
-
-        ours.append(MaskPanel(config["data"]["class_names"]))
     return ours + [make(each, f"callbacks.{name}") for name, each in (config["callbacks"] or {}).items()]
 
 

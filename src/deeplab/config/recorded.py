@@ -7,6 +7,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from deeplab.config.explain import conf_dir, primary_config
@@ -31,6 +32,8 @@ def recorded(plain: Plain) -> Plain:
             "config_dirs": [each.path for each in hydra.runtime.config_sources if each.provider == "command-line"],
             "cwd": hydra.runtime.cwd,
         }
+        if hydra.mode is RunMode.MULTIRUN:
+            facts["sweep"] = Path(hydra.sweep.dir).name
     return facts
 
 
