@@ -63,6 +63,8 @@ def recorded(folder: Path) -> Recorded:
         if kind == "run":
             found.run = found.run or record.run
             found.config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+        elif kind == "config":
+            found.config |= values(record.config.update)
         elif kind == "history":
             found.rows.append(values(record.history.item))
         elif kind == "metric":
@@ -142,27 +144,24 @@ def test_offline_runs(tmp_path: Path, listener: tuple[int, list[Any]]) -> None:
 
     with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
         in_csv = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-    scalars = [
-        {key: row[key] for key in row if not key.startswith(("_", "val/pictures", "val/c"))} for row in found.rows
-    ]
+    media = ("_", "val/pictures", "val/classes", "val/confusion")
+    scalars = [{key: row[key] for key in row if not key.startswith(media)} for row in found.rows]
     assert [row for row in scalars if len(row) > 1][: len(in_csv)] == in_csv  # the same names and values
     assert {"train/grad_norm", "train/loss_fused", "train/lr/head_weight", "val/miou_crf"} <= {*in_csv[0], *in_csv[-1]}
 
     assert found.metrics["*"].step_metric == "step"
     assert found.metrics["val/miou"].summary.max and found.metrics["train/loss"].summary.min
     assert found.summary["final/miou_crf"] == 0.625
+    check_media(tmp_path / "run", found)
 
 
-@pytest.mark.slow
-def test_offline_media(tmp_path: Path) -> None:
-    run_case("offline", tmp_path / "run")
-    found = recorded(tmp_path / "run")
+def check_media(run: Path, found: Recorded) -> None:
     panels = [row for row in found.rows if "val/pictures/count" in row]
     assert [row["step"] for row in panels] == [2, 4]
     for panel, kinds in zip(panels, ({"truth", "prediction", "after the CRF"}, {"truth", "prediction"}), strict=True):
         assert panel["val/pictures/captions"] == ["picture_0", "picture_1"]
         assert [set(masks) for masks in panel["val/pictures/all_masks"]] == [kinds] * 2
-    [folder] = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    [folder] = (run / "wandb").glob("offline-run-*")
     assert len(list(folder.glob("files/media/images/mask/val/*.png"))) == 10
     labels = found.config["_wandb"]["mask/class_labels"]["val/pictures_wandb_delimeter_truth"]["value"]
     assert labels["1"] == "ball" and labels["255"] == "void"

@@ -111,7 +111,10 @@ class WandbRun(MediaLogger):
         options = dict(self.options)
         options["tags"] = automatic_tags(facts) if options.get("tags") is None else options["tags"]
         options["group"] = options.get("group") or facts.get("sweep")
-        settings = wandb.Settings(finish_timeout=self.finish_timeout, init_timeout=_init_timeout())
+        # A run of its own, also where another of this process was not ended.
+        settings = wandb.Settings(
+            finish_timeout=self.finish_timeout, init_timeout=_init_timeout(), reinit="create_new"
+        )
         self.folder.mkdir(parents=True, exist_ok=True)
         return wandb.init(dir=str(self.folder), config=self.config, mode=mode, settings=settings, **options)  # type: ignore[arg-type]
 
