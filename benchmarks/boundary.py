@@ -2,8 +2,8 @@
 
     python benchmarks/boundary.py [--pictures 40] [--height 375] [--width 500] [--classes 21] [--rounds 5]
 
-Counts the bands of the trimap for pictures of random blobs with void outlines: widths 1 to 40 at once, the width 40 alone,
-and 40 times one width each, one after the other, in every round. Aim: 40 widths cost at most 2 times one.
+Counts the bands of the trimap for pictures of random blocks with void outlines: widths 1 to 40 at once, the width 40
+alone, and 40 times one width, one after the other in every round. Aim: 40 widths cost at most 2 times one.
 """
 
 import argparse
