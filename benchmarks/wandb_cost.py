@@ -2,11 +2,11 @@
 
     python benchmarks/wandb_cost.py [--steps 100] [--rounds 3] [--val-every 50] [OVERRIDES ...]
 
-Each run is `deeplab train` as configured (experiment=demo unless overrides say otherwise) with all that the logger does:
-losses, rates, gradient norm, pictures with masks and tables after every validation. Printed for each logger: seconds of
-beginning a run, of the fit (by the clock, and of this process's processor time), of ending it, and of all; and the medians
-of the rounds' ratios. Beginning and ending do not grow with a run's length, so the ratio of the fit is the one that counts
-in a training of hours. Aim: under 2 %.
+Each run is `deeplab train` as configured (experiment=demo unless overrides say otherwise) with all that the logger
+does: losses, rates, gradient norm, pictures with masks and tables after every validation. Printed for each logger:
+seconds of beginning a run, of the fit (by the clock, and of this process's processor time), of ending it, and of all;
+and the medians of the rounds' ratios. Beginning and ending do not grow with a run's length, so the ratio of the fit is
+the one that counts in a training of hours. Aim: under 2 %.
 """
 
 import argparse
