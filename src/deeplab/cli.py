@@ -15,6 +15,8 @@ COMMANDS = {
     "data check": "read every file of a data set, report what is wrong with it",
     "data prepare": "bring a data set's files to their places, make its masks",
     "data validate": "refuse what a test server would refuse",
+    "runs": "list runs: state, best mIoU, what differs, age",
+    "rerun": "train once more as a run's folder records it",
     "model": "layers, parameters and multiply-adds of a configuration",
 }
 # Where the name differs; deeplab.crf is the CRF itself.

@@ -35,6 +35,7 @@ from deeplab.config.preflight import preflight, to_plain
 from deeplab.config.sweep_arguments import KEYS, expand
 from deeplab.crf_search.cells import grid
 from deeplab.preparation.prepare import recipe
+from deeplab.runs import options
 from deeplab.search_inputs import overlay_crf
 from deeplab.submission.formats import server_format
 from deeplab.sweeping.record import SweepRecord
@@ -246,8 +247,15 @@ def validate_archive(overrides: list[str], flags: dict[str, str]) -> None:
     server_format(to_plain(composed("data validate", overrides, flags))["format"], "format")
 
 
+def rerun(overrides: list[str], flags: dict[str, str]) -> None:
+    folder, *given = overrides
+    assert re.match(r"outputs/(\w+/)+TIME(/\d+)?$", folder), f"{folder}: write outputs/EXPERIMENT/TIME"
+    composed("train", given, flags)
+
+
 CHECKS = {
     "train": train,
+    "rerun": rerun,
     "model": model,
     "evaluate": evaluate,
     "predict": predict,
@@ -274,6 +282,9 @@ def check_line(line: str) -> None:
     if words == ["--help"]:
         return
     name = command_of(line)
+    if name == "runs":  # no command of Hydra's
+        options(words[1:])
+        return
     words = words[1 + name.count(" ") :]
     if name == "train" and set(KEYS) & {word.split("=")[0] for word in words}:
         words = flags_first(expand(words))
@@ -327,6 +338,8 @@ def test_every_command_has_an_example() -> None:
         "deeplab predict checkpoint=outputs/demo/TIME/checkpoints/best.ckpt input=photos",
         "deeplab predict checkpoint=outputs/demo/TIME/checkpoints/best.ckpt input=photos output=x inference.scale=1",
         "deeplab crf images=photos probs=scores",
+        "deeplab rerun seed=1",
+        "deeplab rerun outputs/demo/TIME sead=1",
         "deeplab crf images=photos probs=scores output=x crf.sigma=3",
         "deeplab data",
         "deeplab data chekc data=voc12 data.root=x",

@@ -173,6 +173,7 @@ class TrainConfig:
     logger: Any = MISSING
     callbacks: Any = None
     paper: Any = None
+    rerun_of: str | None = None
 
 
 @dataclass
