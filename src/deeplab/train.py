@@ -1,6 +1,7 @@
 """`deeplab train`: train a network, then score the chosen checkpoint before and after the CRF."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,10 @@ from deeplab.errors import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from deeplab.training.leaving import Leaving
     from deeplab.training.module import SegmentationModule
+    from deeplab.training.ranks import Ranks
+    from deeplab.training.run_record import RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -27,61 +31,84 @@ def train(config: "DictConfig", folder: Path) -> None:
     from deeplab.config.check import check, check_crop
     from deeplab.config.from_checkpoint import check_resume
     from deeplab.config.preflight import to_plain
+    from deeplab.config.resume import resume_from
     from deeplab.scoring import score
+    from deeplab.training.leaving import Leaving
+    from deeplab.training.ranks import Ranks
     from deeplab.training.run_record import RunRecord
     from deeplab.training.seeding import seed_everything
 
     plain = to_plain(config)
     check(plain)
-    with RunRecord(folder, name=plain["name"], seed=plain["seed"]) as record:
+    record = RunRecord(folder, name=plain["name"], seed=plain["seed"])
+    with record, Leaving() as leaving, Ranks(leaving, plain["trainer"]["lost_after"], record.end) as ranks:
         seed_everything(plain["seed"])
         network = build_network(plain["model"], len(plain["data"]["class_names"]))
         check_crop(plain, network)
-        if plain["resume"] is not None:
-            check_resume(plain, network)
+        resume = resume_from(plain["resume"], folder)
+        if resume is not None:
+            check_resume(plain, network, resume)
         freeze_bn = initialise(network, plain)
         freeze(network, plain["optim"]["freeze"])
         prepare_network(network, plain["trainer"])
         data = build_data(plain, network)
         module = build_module(plain, network, freeze_bn)
-        best, last = _fit(plain, module, data, folder, record)
+        best, last = _fit(plain, module, data, folder, _Run(record, leaving, ranks, resume))
         chosen = _chosen(plain["evaluate"], best, last)
         if chosen is not None:
             _load_network(module, chosen)
-            score(plain, module, data, plain["data"]["val_split"], folder)
+            score(plain, module, data, plain["data"]["val_split"], folder, leaving=leaving, ranks=ranks)
+
+
+@dataclass
+class _Run:
+    """What surrounds a training."""
+
+    record: "RunRecord"
+    leaving: "Leaving"
+    ranks: "Ranks"
+    resume: Path | None
 
 
 def _fit(
-    plain: dict[str, Any], module: "SegmentationModule", data: Any, folder: Path, record: Any
+    plain: dict[str, Any], module: "SegmentationModule", data: Any, folder: Path, run: _Run
 ) -> tuple[Path | None, Path]:
     """Train; return the best checkpoint (None without validation) and the last."""
     from deeplab.config.build import build_callbacks, build_crf_evaluation, build_loggers, build_trainer
+    from deeplab.config.effective_batch import effective_batch
+    from deeplab.config.same import what_is_the_same
+    from deeplab.training.checkpoint_writing import PREVIOUS, WholeFiles
     from deeplab.training.checkpoints import checkpoint_callbacks
+    from deeplab.training.leaving import LeaveBetweenBatches
     from deeplab.training.module import LossNotFinite
     from deeplab.training.seeding import RankSeed
     from deeplab.training.throughput import Throughput, peak_memory
 
     optim, settings = plain["optim"], plain["trainer"]
     throughput = Throughput(optim["global_batch_size"])
-    best, last = checkpoint_callbacks(folder / "checkpoints", settings["checkpoint_every_n_steps"])
+    last_is_damaged = run.resume is not None and run.resume.name == PREVIOUS
+    files = WholeFiles(stops=settings["if_checkpoint_fails"] == "stop", keep_replaced=not last_is_damaged)
+    best, last = checkpoint_callbacks(folder / "checkpoints", settings["checkpoint_every_n_steps"], files)
     crf = build_crf_evaluation(plain["crf"], plain["data"]["class_names"])
-    callbacks = [RankSeed(plain["seed"]), throughput, *([crf] if crf else []), best, last, *build_callbacks(plain)]
+    callbacks = [RankSeed(plain["seed"]), LeaveBetweenBatches(run.leaving), throughput, *([crf] if crf else [])]
+    callbacks += [best, last, *build_callbacks(plain)]
     trainer = build_trainer(
-        settings, callbacks, build_loggers(plain, folder), folder, optim["max_steps"], not module.freeze_bn
-    )
-    log.info(
-        "Training %s: %d steps of %d pictures in %s",
-        plain["name"],
-        optim["max_steps"],
-        optim["global_batch_size"],
+        settings,
+        callbacks,
+        build_loggers(plain, folder),
         folder,
+        optim["max_steps"],
+        not module.freeze_bn,
+        ranks=run.ranks,
+        same=what_is_the_same(plain) | {"resume": str(run.resume)},
     )
-    resume = None if plain["resume"] is None else Path(plain["resume"]).expanduser()
+    log.info("Training %s: %d steps in %s", plain["name"], optim["max_steps"], folder)
+    log.info("%s", effective_batch(plain, trainer.world_size, not module.freeze_bn))
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=run.resume, weights_only=True)
     except LossNotFinite as error:
         raise InputError(_not_finite(error, folder)) from error
-    record.update(
+    run.record.update(
         images_per_second=throughput.images_per_second,
         peak_memory=peak_memory(module.device),
         steps=trainer.global_step,
