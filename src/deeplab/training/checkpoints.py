@@ -49,7 +49,7 @@ class LastCheckpoint(Checkpoint):
         if leaves or self._is_due(trainer):
             self._save(trainer)
         if leaves:
-            raise Preempted(f"step {trainer.global_step}")
+            raise self._left(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING:
@@ -61,7 +61,7 @@ class LastCheckpoint(Checkpoint):
             trainer.save_checkpoint(self.path, weights_only=False)
             self._validates_next = False
         if isinstance(pl_module, SegmentationModule) and pl_module.leave:
-            raise Preempted(f"step {trainer.global_step}")
+            raise self._left(trainer)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -81,6 +81,12 @@ class LastCheckpoint(Checkpoint):
         self._save(trainer)
         self._files.finish()
         trainer.strategy.barrier("the last checkpoint is written")
+
+    def _left(self, trainer: pl.Trainer) -> Preempted:
+        return Preempted(
+            f"Left as asked after step {trainer.global_step} of {trainer.max_steps}; resume=auto with hydra.run.dir="
+            f"{self.path.parent.parent} goes on from there."
+        )
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         return self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -74,10 +75,11 @@ class Ranks:
     def compare(self, what: dict[str, Any], timeout: float) -> None:
         """Raise InputError on a process whose `what` (plain values by name) differs from that of process 0."""
         mine = {name: json.dumps(value, sort_keys=True, default=str) for name, value in what.items()}
+        end = time.monotonic() + timeout
         if self.rank == 0:
             self._store.set("what", json.dumps(mine))
+            self._wait_for_agreement(end)
             return
-        end = time.monotonic() + timeout
         while not self._store.check(["what"]):
             if time.monotonic() > end:
                 raise ProcessLostError(f"Process 0 did not say within {timeout:.0f} s how it is configured.")
@@ -89,6 +91,15 @@ class Ranks:
                     f"Process {self.rank} of {self.world} on {os.uname().nodename} runs with {name}={mine.get(name)}, "
                     f"process 0 with {first.get(name)}: start all with the same code and configuration."
                 )
+        self._store.set(f"agreed/{self.rank}", "")
+
+    def _wait_for_agreement(self, end: float) -> None:
+        while not self._store.check([f"agreed/{rank}" for rank in range(1, self.world)]):
+            if self._failure is not None:
+                raise _exception(self._failure)
+            if time.monotonic() > end:
+                raise ProcessLostError("Not all processes said in time how they are configured; see their logs.")
+            time.sleep(0.05)
 
     # Beside the main thread: one thread looks, the other watches it, for a request over a cut link has no end
 
@@ -153,7 +164,7 @@ class Ranks:
         """End this process from beside its main thread, which waits for somebody who will not come."""
         state = "preempted" if status == Preempted.status else "failed"
         if self._prints():
-            log.error("%s", sentence)
+            log.error("%s: %s", sys.argv[0] if sys.argv[0].startswith("deeplab ") else "deeplab", sentence)
         if self.rank == 0:
             self._at_last(state, sentence)
         for child in self.children:
@@ -215,8 +226,7 @@ class Ranks:
         end = time.monotonic() + (PATIENCE if broken else 0)
         while True:
             if self._failure is not None:
-                failure = self._failure
-                return (InputError if failure["kind"] == "input" else ProcessLostError)(failure["text"])
+                return _exception(self._failure)
             if broken and self._has_left():
                 return Preempted(f"Left as another process did; {GOES_ON}.")
             if time.monotonic() >= end:
@@ -289,6 +299,10 @@ class Ranks:
 
     def _get(self, key: str) -> str:
         return self._store.get(key).decode() if self._has(key) else ""
+
+
+def _exception(failure: Failure) -> Exception:
+    return (InputError if failure["kind"] == "input" else ProcessLostError)(failure["text"])
 
 
 def _brief(error: BaseException) -> str:
