@@ -22,13 +22,14 @@ from deeplab.training.checkpoints import newest_checkpoint
 pytestmark = pytest.mark.soak
 
 KILLS = int(os.environ.get("KILLS", "60"))
-STEPS = 1500
+STEPS = 300
 OPTIONS = (
     "model/head=large_fov",  # with dropout
-    "model.head.hidden_channels=8",
+    "model.head_form=''",
+    "+model.head.hidden_channels=8",
     f"optim.max_steps={STEPS}",
-    "trainer.checkpoint_every_n_steps=5",
-    "trainer.val_every_n_steps=40",
+    "trainer.checkpoint_every_n_steps=3",
+    "trainer.val_every_n_steps=20",
     "trainer.lost_after=20",
     "resume=auto",
 )

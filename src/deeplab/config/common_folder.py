@@ -39,7 +39,7 @@ def _started_by_torchrun() -> bool:
 
 
 def _store() -> Any:
-    from torch.distributed import PrefixStore, TCPStore
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = TCPStore(address, port, None, False, WAIT, wait_for_workers=False)

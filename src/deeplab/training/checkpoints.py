@@ -128,7 +128,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     Raises InputError if all that is there is damaged.
     """
     found = [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
-    faults = []
+    faults: list[str] = []
     for path in found:
         fault = damage(path)
         if fault is None:

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from deeplab.errors import InputError, ProcessLostError
 from deeplab.training.ranks import Ranks
@@ -109,7 +110,7 @@ def open_stores(
         _wait_for(address, port, timeout)
     try:
         stores = [
-            dist.TCPStore(address, port, None, opens and i == 0, timedelta(seconds=timeout), wait_for_workers=False)
+            TCPStore(address, port, None, opens and i == 0, timedelta(seconds=timeout), wait_for_workers=False)
             for i in range(2)
         ]
     except RuntimeError as error:
@@ -123,7 +124,7 @@ def open_stores(
         ) from error
     # A restart by torchrun finds what the attempt before it left in the agent's store.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    group, watch = (dist.PrefixStore(f"{n}{attempt}", each) for n, each in zip(("group", "ranks"), stores, strict=True))
+    group, watch = (PrefixStore(f"{n}{attempt}", each) for n, each in zip(("group", "ranks"), stores, strict=True))
     _gather(watch, rank, world, timeout, children)
     return group, watch
 
