@@ -159,7 +159,7 @@ def test_any_flipped_bit_is_found_or_harms_nothing(data: st.DataObject, content:
         if damage(path) is None:
             try:
                 loaded = torch.load(path, weights_only=True)
-            except Exception:  # noqa: BLE001 - refused is as good as found
+            except Exception:
                 return
             assert loaded["weight"].tolist() == list(range(100))
             assert (loaded["step"], loaded["names"]) == (3, ["a", "b"])

@@ -8,9 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from deeplab.errors import InputError
 from deeplab.models.checkpoint_file import CHECKPOINT_KEY
-from deeplab.training.checkpoint_writing import WholeFiles
 from deeplab.training.checkpoints import checkpoint_callbacks
 from deeplab.training.seeding import RankSeed
 
