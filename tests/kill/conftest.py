@@ -31,8 +31,8 @@ TINY = (
     "optim.freeze_bn=true",
     "optim.lr=1e-2",
     "trainer.progress_bar=false",
-    "trainer.start_timeout=60",
-    "trainer.lost_after=20",
+    "trainer.start_timeout=300",
+    "trainer.lost_after=60",
     "crf=none",
     "evaluate=none",
 )

@@ -30,7 +30,6 @@ OPTIONS = (
     f"optim.max_steps={STEPS}",
     "trainer.checkpoint_every_n_steps=3",
     "trainer.val_every_n_steps=20",
-    "trainer.lost_after=20",
     "resume=auto",
 )
 

@@ -53,6 +53,11 @@ class WholeFiles(TorchCheckpointIO):
         self._thread = threading.Thread(target=self._write_aside, name="checkpoint")
         self._thread.start()
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether a file is being written now."""
+        return self._thread is not None and self._thread.is_alive()
+
     def check(self) -> None:
         """Raise InputError if a file could not be written and the run is to stop for it."""
         failure = self._failure
