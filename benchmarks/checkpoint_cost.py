@@ -1,6 +1,6 @@
 """What a checkpoint of ResNet-101 every 500 steps costs the training loop: it is written aside.
 
-    python benchmarks/checkpoint_cost.py [--steps 8] [--crop 65] [--batch 1] [--every 500] [--gpu-step 0.25] [--folder .]
+    python benchmarks/checkpoint_cost.py [--steps 8] [--crop 65] [--batch 1] [--every 500] [--gpu-step 0.25]
 
 Ours: what `LastCheckpoint` hands to `WholeFiles`, weights and momentum of ResNet-101 with ASPP-L (multi-scale inputs
 share them). Timed in turns, in one process: steps alone, and steps while a file is being written; the snapshot on the
@@ -58,38 +58,37 @@ def measure(training: Training, options: argparse.Namespace, folder: Path) -> No
     alone: list[float] = []
     beside: list[float] = []
     snapshots: list[float] = []
+    processor: list[float] = []
     writings: list[float] = []
     for _ in range(options.steps):
         alone.append(training.step())
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.thread_time()
         files.save_checkpoint(training.checkpoint(), folder / "last.ckpt")
         snapshots.append(time.perf_counter() - start)
+        processor.append(time.thread_time() - used)
         while files.is_writing:
             beside.append(training.step())
         files.finish()
         writings.append(time.perf_counter() - start - snapshots[-1])
     size = (folder / "last.ckpt").stat().st_size
-    report(options, size, alone, beside, snapshots, writings)
+    report(options, size, alone, beside, snapshots, processor, writings)
 
 
-def report(
-    options: argparse.Namespace,
-    size: int,
-    alone: list[float],
-    beside: list[float],
-    snapshots: list[float],
-    writings: list[float],
-) -> None:
-    step, slow, snapshot, writing = (statistics.median(each) for each in (alone, beside, snapshots, writings))
+def report(options: argparse.Namespace, size: int, *measured: list[float]) -> None:
+    alone, beside = measured[:2]
+    step, slow, snapshot, used, writing = (statistics.median(each) for each in measured)
     lost = max(0.0, 1 - step / slow) * writing
     print(f"checkpoint            {size / 1e6:9.0f} MB")
     print(f"step alone            {step:9.3f} s (median of {len(alone)})")
     print(f"step beside a writing {slow:9.3f} s (median of {len(beside)})")
-    print(f"snapshot              {snapshot:9.3f} s on the training thread")
+    print(f"snapshot              {snapshot:9.3f} s on the training thread, {used:.3f} s of its processor time")
     print(f"writing               {writing:9.3f} s in the background, while steps were taken")
     print(f"cost here             {100 * (snapshot + lost) / (options.every * step):9.3f} % of {options.every} steps")
-    gpu = 100 * snapshot / (options.every * options.gpu_step)
-    print(f"cost at {options.gpu_step} s a step {gpu:9.3f} % of {options.every} steps (the snapshot alone)")
+    for name, seconds in (("by the clock", snapshot), ("by processor time", used)):
+        share = 100 * seconds / (options.every * options.gpu_step)
+        print(
+            f"cost at {options.gpu_step} s a step {share:9.3f} % of {options.every} steps {name} (the snapshot alone)"
+        )
 
 
 def main() -> None:
