@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,10 @@ from deeplab.errors import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from deeplab.training.leaving import Leaving
     from deeplab.training.module import SegmentationModule
+    from deeplab.training.ranks import Ranks
+    from deeplab.training.run_record import RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +34,24 @@ def train(config: "DictConfig", folder: Path) -> None:
     from deeplab.config.from_checkpoint import check_resume
     from deeplab.config.preflight import to_plain
     from deeplab.config.recorded import recorded
+    from deeplab.config.resume import resume_from
     from deeplab.scoring import score
+    from deeplab.training.leaving import Leaving
     from deeplab.training.media_logging import closing
+    from deeplab.training.ranks import Ranks
     from deeplab.training.run_record import RunRecord
     from deeplab.training.seeding import seed_everything
 
     plain = to_plain(config)
     check(plain)
-    with RunRecord(folder, name=plain["name"], seed=plain["seed"], **recorded(plain)) as record:
+    record = RunRecord(folder, name=plain["name"], seed=plain["seed"], **recorded(plain))
+    with record, Leaving() as leaving, Ranks(leaving, plain["trainer"]["lost_after"], record.end) as ranks:
         seed_everything(plain["seed"])
         network = build_network(plain["model"], len(plain["data"]["class_names"]))
         check_crop(plain, network)
-        if plain["resume"] is not None:
-            check_resume(plain, network)
+        resume = resume_from(plain["resume"], folder)
+        if resume is not None:
+            check_resume(plain, network, resume)
         freeze_bn = initialise(network, plain)
         freeze(network, plain["optim"]["freeze"])
         prepare_network(network, plain["trainer"])
@@ -53,22 +62,38 @@ def train(config: "DictConfig", folder: Path) -> None:
         module = build_module(plain, network, freeze_bn)
         loggers = build_loggers(plain, folder)
         with closing(loggers) as shown:
-            best, last = _fit(plain, module, data, folder, record, loggers)
+            best, last = _fit(plain, module, data, folder, _Run(record, leaving, ranks, resume, loggers))
             chosen = _chosen(plain["evaluate"], best, last)
             if chosen is not None:
                 _load_network(module, chosen)
-                document = score(plain, module, data, plain["data"]["val_split"], folder)
+                split = plain["data"]["val_split"]
+                document = score(plain, module, data, split, folder, leaving=leaving, ranks=ranks)
                 if document is not None:
                     for each in shown:
                         each.show_result(document, folder)
 
 
+@dataclass
+class _Run:
+    """What surrounds a training."""
+
+    record: "RunRecord"
+    leaving: "Leaving"
+    ranks: "Ranks"
+    resume: Path | None
+    loggers: list[Any]
+
+
 def _fit(
-    plain: dict[str, Any], module: "SegmentationModule", data: Any, folder: Path, record: Any, loggers: list[Any]
+    plain: dict[str, Any], module: "SegmentationModule", data: Any, folder: Path, run: _Run
 ) -> tuple[Path | None, Path]:
     """Train; return the best checkpoint (None without validation) and the last."""
     from deeplab.config.build import build_callbacks, build_crf_evaluation, build_trainer
+    from deeplab.config.effective_batch import effective_batch
+    from deeplab.config.same import what_is_the_same
+    from deeplab.training.checkpoint_writing import PREVIOUS, WholeFiles
     from deeplab.training.checkpoints import checkpoint_callbacks
+    from deeplab.training.leaving import LeaveBetweenBatches
     from deeplab.training.media_logging import MediaLogger, ValidationMedia
     from deeplab.training.module import LossNotFinite
     from deeplab.training.seeding import RankSeed
@@ -76,28 +101,33 @@ def _fit(
 
     optim, settings = plain["optim"], plain["trainer"]
     throughput = Throughput(optim["global_batch_size"])
-    best, last = checkpoint_callbacks(folder / "checkpoints", settings["checkpoint_every_n_steps"])
+    last_is_damaged = run.resume is not None and run.resume.name == PREVIOUS
+    files = WholeFiles(stops=settings["if_checkpoint_fails"] == "stop", keep_replaced=not last_is_damaged)
+    best, last = checkpoint_callbacks(folder / "checkpoints", settings["checkpoint_every_n_steps"], files)
     names = plain["data"]["class_names"]
-    media = ValidationMedia([each for each in loggers if isinstance(each, MediaLogger)], names)
+    media = ValidationMedia([each for each in run.loggers if isinstance(each, MediaLogger)], names)
     crf = build_crf_evaluation(plain["crf"], names, media.add_refined if media.loggers else None)
-    callbacks = [RankSeed(plain["seed"]), throughput, *([crf] if crf else []), *([media] if media.loggers else [])]
-    callbacks += [best, last, *build_callbacks(plain)]
-    trainer = build_trainer(settings, callbacks, loggers, folder, optim["max_steps"], not module.freeze_bn)
-    log.info(
-        "Training %s: %d steps of %d pictures in %s",
-        plain["name"],
-        optim["max_steps"],
-        optim["global_batch_size"],
+    callbacks = [RankSeed(plain["seed"]), LeaveBetweenBatches(run.leaving), throughput, *([crf] if crf else [])]
+    callbacks += [*([media] if media.loggers else []), best, last, *build_callbacks(plain)]
+    trainer = build_trainer(
+        settings,
+        callbacks,
+        run.loggers,
         folder,
+        optim["max_steps"],
+        not module.freeze_bn,
+        ranks=run.ranks,
+        same=what_is_the_same(plain) | {"resume": str(run.resume)},
     )
-    resume = None if plain["resume"] is None else Path(plain["resume"]).expanduser()
-    if resume is not None:  # into the old folder, as the documents say: its checkpoints are meant to be there
+    if run.resume is not None:  # into the old folder, as the documents say: its checkpoints are meant to be there
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+    log.info("Training %s: %d steps in %s", plain["name"], optim["max_steps"], folder)
+    log.info("%s", effective_batch(plain, trainer.world_size, not module.freeze_bn))
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=run.resume, weights_only=True)
     except LossNotFinite as error:
         raise InputError(_not_finite(error, folder)) from error
-    record.update(
+    run.record.update(
         images_per_second=throughput.images_per_second,
         peak_memory=peak_memory(module.device),
         steps=trainer.global_step,

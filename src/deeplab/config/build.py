@@ -6,6 +6,7 @@ Lightning takes seconds to import: only the functions that need it import it, so
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from deeplab.data.module import SegmentationData
     from deeplab.training.crf_evaluation import CRFEvaluation, Refined
     from deeplab.training.module import SegmentationModule
+    from deeplab.training.ranks import Ranks
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ WARNINGS_WITHOUT_USE = (
     "The number of training batches",
     "The dirpath has changed",
     "Be aware that when using `ckpt_path`",
+    "The `srun` command is available",
+    "Checkpoint directory .* exists and is not empty",
 )
 # By precision: what convolutions compute in; None is the type of the weights.
 ARITHMETIC = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -187,8 +191,12 @@ def build_trainer(
     folder: Path,
     max_steps: int = -1,
     trains_batch_norm: bool = False,
+    ranks: Ranks | None = None,
+    same: Plain | None = None,
 ) -> pl.Trainer:
     """Lightning's Trainer; validation and checkpoints are counted in optimizer steps.
+
+    Where it uses several processes, `ranks` watches them, and what is in `same` has to be equal on all.
 
     Batch normalisation that is trained takes its statistics over all GPUs (torch has no such layer on the CPU).
 
@@ -204,12 +212,18 @@ def build_trainer(
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it announces absent devices and other products
     for message in WARNINGS_WITHOUT_USE:
         warnings.filterwarnings("ignore", message)
+    devices, num_nodes = processes(trainer)
+    strategy: Any = trainer["strategy"]
     try:
-        return pl.Trainer(
+        if ranks is not None and (strategy == "ddp" or (strategy == "auto" and num_devices(trainer) > 1)):
+            from deeplab.training.ddp import WatchedDDP
+
+            strategy = WatchedDDP(ranks, trainer["start_timeout"], trainer["timeout"], same or {})
+        made = pl.Trainer(
             accelerator=trainer["accelerator"],
-            devices=trainer["devices"],
-            num_nodes=trainer["num_nodes"],
-            strategy=trainer["strategy"],
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=strategy,
             precision=trainer["precision"],
             deterministic=trainer["deterministic"],
             max_steps=max_steps,
@@ -227,8 +241,30 @@ def build_trainer(
             default_root_dir=str(folder),
             **trainer["options"],
         )
+        # Signals are caught in training/leaving.py alone: Lightning's handler exchanges tensors between the ranks
+        # wherever it finds them, and requeues Slurm jobs on SIGUSR1.
+        made._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        return made
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(refusal("trainer", error)) from error
+
+
+def processes(trainer: Plain) -> tuple[Any, int]:
+    """Devices a node and nodes; where torchrun started the processes, what it started."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["GROUP_WORLD_SIZE"])
+    return trainer["devices"], trainer["num_nodes"]
+
+
+def num_devices(trainer: Plain) -> int:
+    """How many processes the trainer's section asks for, over all nodes."""
+    devices, nodes = processes(trainer)
+    if isinstance(devices, list):
+        return len(devices) * nodes
+    if str(devices) in ("auto", "-1"):
+        gpus = torch.cuda.device_count() if trainer["accelerator"] in ("auto", "gpu", "cuda") else 0
+        return max(1, gpus) * nodes
+    return int(devices) * nodes if str(devices).isdigit() else nodes
 
 
 def prepare_network(network: nn.Module, trainer: Plain) -> None:

@@ -34,6 +34,9 @@ AT_LEAST = {
     "trainer.log_every_n_steps": 1,
     "trainer.val_every_n_steps": 1,
     "trainer.checkpoint_every_n_steps": 1,
+    "trainer.start_timeout": 1,
+    "trainer.timeout": 1,
+    "trainer.lost_after": 5,
 }
 
 
@@ -51,6 +54,10 @@ def check(config: Plain) -> None:
         raise InputError(f"seed={config['seed']}: it must be less than 2**32.")
     if config["evaluate"] not in ("best", "last", "none"):
         raise InputError(f"evaluate={config['evaluate']}: choose best, last or none.")
+    if config["trainer"]["if_checkpoint_fails"] not in ("stop", "go_on"):
+        raise InputError(
+            f"trainer.if_checkpoint_fails={config['trainer']['if_checkpoint_fails']}: choose stop or go_on."
+        )
     check_device(config["trainer"])
     _check_monitors(config)
 

@@ -149,6 +149,10 @@ class TrainerConfig:
     log_every_n_steps: int = 10
     val_every_n_steps: int | None = 200
     checkpoint_every_n_steps: int | None = 200
+    if_checkpoint_fails: str = "stop"
+    start_timeout: float = 300.0
+    timeout: float = 1800.0
+    lost_after: float = 60.0
     progress_bar: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 

@@ -111,7 +111,7 @@ class SegmentationData(pl.LightningDataModule):
         ranks, rank = self._ranks()
         sampler = TrainingSampler(len(pictures), self._global_batch_size, self._seed, ranks, rank)
         dataset = TrainingPictures(pictures, self._rule, self._transform)
-        return TrainingLoader(dataset, sampler, self._num_workers)
+        return TrainingLoader(dataset, sampler, self._num_workers, pictures.ids)
 
     def val_dataloader(self) -> PictureLoader:
         pictures = self._val or self._checked(self.pictures(self._val_split))

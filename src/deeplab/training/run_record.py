@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from deeplab.errors import Preempted
 from deeplab.reporting.environment import ENVIRONMENT, PATCH, code_patch, cpu_model, environment, usable_cores
 from deeplab.reporting.liveness import BEAT, process_facts
 from deeplab.reporting.run_files import RUN, code_version, write_json
@@ -18,7 +19,7 @@ from deeplab.reporting.writing import replacing
 
 
 class RunRecord:
-    """Keeps `run.json` in `folder` true: running, then finished, or failed with the reason.
+    """Keeps `run.json` in `folder` true: running, then finished, or failed or preempted with the reason.
 
     Only rank 0 writes.  Use it as a context manager around the work; `update` adds what is learnt on the way. While
     the work goes on, the file is touched every half minute, see `deeplab.reporting.liveness`.
@@ -26,7 +27,7 @@ class RunRecord:
 
     def __init__(self, folder: Path, **facts: Any) -> None:
         self.path = folder / RUN
-        self.is_writer = int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+        self.is_writer = is_first_process()
         self.facts: dict[str, Any] = {
             "state": "running",
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -65,12 +66,23 @@ class RunRecord:
             self.update(state="finished")
         else:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self.update(state="failed", error=reason)
+            self.end("preempted" if isinstance(error, Preempted) else "failed", reason)
+
+    def end(self, state: str, reason: str) -> None:
+        """Write down that the run ended early, and why."""
+        self.update(state=state, error=reason)
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT):
             if self.path.exists():
                 os.utime(self.path)
+
+
+def is_first_process() -> bool:
+    """Whether this is process 0 of all, as torchrun numbers them (RANK) or as Lightning does."""
+    if "RANK" in os.environ:
+        return int(os.environ["RANK"]) == 0
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "NODE_RANK"))
 
 
 def _write_surroundings(folder: Path) -> None:
