@@ -14,6 +14,7 @@ COMMANDS = {
     "data check": "read every file of a data set, report what is wrong with it",
     "data prepare": "bring a data set's files to their places, make its masks",
     "data validate": "refuse what a test server would refuse",
+    "weights convert": "weights of Caffe, torchvision and other DeepLabs in this project's form",
     "model": "layers, parameters and multiply-adds of a configuration",
 }
 # Where the name differs; deeplab.crf is the CRF itself.
@@ -23,6 +24,7 @@ MODULES = {
     "data check": "check_data",
     "data prepare": "prepare_data",
     "data validate": "validate_archive",
+    "weights convert": "convert_weights",
 }
 
 HELP = """DeepLab v2: atrous convolution, ASPP, fully connected CRF.

@@ -23,10 +23,12 @@ def train(config: "DictConfig", folder: Path) -> None:
         freeze,
         initialise,
         prepare_network,
+        read_initial_weights,
     )
     from deeplab.config.check import check, check_crop
     from deeplab.config.from_checkpoint import check_resume
     from deeplab.config.preflight import to_plain
+    from deeplab.initial_weights import place_initial_weights
     from deeplab.scoring import score
     from deeplab.training.run_record import RunRecord
     from deeplab.training.seeding import seed_everything
@@ -35,11 +37,13 @@ def train(config: "DictConfig", folder: Path) -> None:
     check(plain)
     with RunRecord(folder, name=plain["name"], seed=plain["seed"]) as record:
         seed_everything(plain["seed"])
+        place_initial_weights(plain)
+        weights = read_initial_weights(plain)
         network = build_network(plain["model"], len(plain["data"]["class_names"]))
         check_crop(plain, network)
         if plain["resume"] is not None:
             check_resume(plain, network)
-        freeze_bn = initialise(network, plain)
+        freeze_bn = initialise(network, plain, weights)
         freeze(network, plain["optim"]["freeze"])
         prepare_network(network, plain["trainer"])
         data = build_data(plain, network)

@@ -18,9 +18,10 @@ from deeplab.config.make import make, refusal
 from deeplab.errors import InputError
 from deeplab.inference.probabilities import Inference
 from deeplab.models.deeplab import DeepLab
-from deeplab.models.image_input import ImageInput
+from deeplab.models.image_input import ImageInput, InputConvention
 from deeplab.models.multi_scale import MultiScale
-from deeplab.models.weights import load_weights
+from deeplab.models.weight_file import WeightFile, read_weight_file
+from deeplab.models.weights import fill
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -55,19 +56,69 @@ def build_network(model: Plain, num_classes: int) -> DeepLab | MultiScale:
         raise InputError(refusal("model", error)) from error
 
 
-def initialise(network: DeepLab | MultiScale, config: Plain) -> bool:
+def read_initial_weights(config: Plain) -> WeightFile | None:
+    """Read the file of `init.path`, if any, and let it decide what its weights are fed with.
+
+    `model.input`, and where a ResNet has its strides, are changed in `config` to what the file's weights were made
+    with, unless `init.allow` names "input" or "stride_in_1x1"; each change is said.
+
+    Raises InputError when the file is refused.
+    """
+    init = config["init"]
+    if init["path"] is None:
+        return None
+    try:
+        file = read_weight_file(Path(init["path"]).expanduser())
+    except ValueError as error:
+        raise InputError(f"init.path: {error}") from error
+    model, backbone = config["model"], config["model"]["backbone"]
+    if file.convention is None:
+        if "input" not in init["allow"]:
+            log.warning("%s does not tell which input its weights expect: model.input decides", file.source)
+    elif "input" not in init["allow"] and not file.convention.agrees_with(ImageInput(**model["input"]).convention):
+        model["input"] = to_section(file.convention)
+        log.warning("model.input is now what the weights of %s expect: %s", file.source, file.convention)
+    if (
+        file.stride_in_1x1 is not None
+        and backbone.get("stride_in_1x1", file.stride_in_1x1) != file.stride_in_1x1
+        and "stride_in_1x1" not in init["allow"]
+        and backbone.get("depth", 101) >= 50
+    ):
+        # The pool of the first layer goes with it: Caffe rounds up, torchvision down.
+        backbone |= {"stride_in_1x1": file.stride_in_1x1, "ceil_pool": file.stride_in_1x1}
+        log.warning(
+            "model.backbone is now of the form that the weights of %s were made for: stride_in_1x1 and ceil_pool %s",
+            file.source,
+            file.stride_in_1x1,
+        )
+    return file
+
+
+def to_section(convention: InputConvention) -> Plain:
+    """The convention as a configuration's `model.input`."""
+    return {
+        "channels": convention.channels,
+        "scale": convention.scale,
+        "mean": list(convention.mean),
+        "std": list(convention.std),
+    }
+
+
+def initialise(network: DeepLab | MultiScale, config: Plain, file: WeightFile | None) -> bool:
     """Load the initial weights, if any; return whether batch normalisation is kept as loaded.
 
-    Raises InputError when the file is refused or does not fit.
+    Raises InputError when the file does not fit.
     """
     init, freeze_bn = config["init"], config["optim"]["freeze_bn"]
-    if init["path"] is None:
+    if file is None:
         return bool(freeze_bn)
     try:
-        report = load_weights(Path(init["path"]).expanduser(), network, init["allow"])
+        report = fill(file, network, init["allow"])
     except ValueError as error:
         raise InputError(f"init.path: {error}") from error
     log.info("Initial weights: %s", report)
+    for note in report.notes:
+        log.warning("Initial weights: %s.", note)
     return freeze_bn is None or bool(freeze_bn)
 
 

@@ -23,8 +23,8 @@ from deeplab.errors import InputError
 
 # `checkpoint`, `input` and `output` stand at the top only: model.input is a section.
 PATH_KEYS = re.compile(
-    r"^(\+{0,2}(?:(?:checkpoint|input|output|resume|split|labels|archives?|ids)|"
-    r"(?:[\w@/.]+\.)?(?:path|root|images|masks|lists|probs|train_split|val_split|dir)))=(.*)$",
+    r"^(\+{0,2}(?:(?:checkpoint|input|output|resume|split|labels|archives?|ids|source|target)|"
+    r"(?:[\w@/.]+\.)?(?:path|folder|root|images|masks|lists|probs|train_split|val_split|dir)))=(.*)$",
     re.S,
 )
 log = logging.getLogger(__name__)

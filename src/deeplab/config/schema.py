@@ -64,9 +64,15 @@ class DataConfig:
 
 @dataclass
 class InitConfig:
-    """Initial weights: a file, and the names of tensors that may be missing from it or of another shape."""
+    """Initial weights: a file, or a name under which published ones are known, and what may differ.
+
+    `allow` holds names of tensors that may be missing from the file or of another shape, "input", "stride_in_1x1".
+    """
 
     path: str | None = MISSING
+    name: str | None = None
+    folder: str | None = None
+    download: bool = True
     allow: list[str] = field(default_factory=list)
 
 
@@ -295,6 +301,18 @@ class DataValidateConfig:
     count: int | None = None
 
 
+@dataclass
+class WeightsConvertConfig:
+    """`deeplab weights convert`; the sizes are those of a head that takes a full VGG-16's fc6 and fc7."""
+
+    source: str = MISSING
+    target: str = MISSING
+    allow: list[str] = field(default_factory=list)
+    kernel_size: int | None = None
+    hidden_channels: int | None = None
+    seed: int = 0
+
+
 SCHEMAS = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
@@ -304,6 +322,7 @@ SCHEMAS = {
     "data_check": DataCheckConfig,
     "data_prepare": DataPrepareConfig,
     "data_validate": DataValidateConfig,
+    "weights_convert": WeightsConvertConfig,
 }
 # Sections that take any key: what is laid over a checkpoint's configuration and checked with it, and Lightning's own.
 OPEN = {
@@ -315,6 +334,7 @@ OPEN = {
     "data_check": (),
     "data_prepare": (),
     "data_validate": (),
+    "weights_convert": (),
 }
 
 
