@@ -25,14 +25,15 @@ def packed(field, values, kind="f"):
 
 def blob(tensor, old=False, double=False, with_diff=False):
     """A BlobProto: its shape as dimensions, or as the old num, channels, height, width."""
-    values = tensor.flatten().tolist()
     shape = [*[1] * (4 - tensor.ndim), *tensor.shape] if old else tensor.shape
     if old:
         head = b"".join(number(field, size) for field, size in enumerate(shape, start=1))
     else:
         head = piece(7, piece(1, b"".join(map(varint, shape))))
-    data = packed(8, values, "d") if double else packed(5, values)
-    return head + data + (packed(6, [0.0] * len(values)) if with_diff else b"")
+    data = (
+        piece(8, tensor.numpy().astype("<f8").tobytes()) if double else piece(5, tensor.numpy().astype("<f4").tobytes())
+    )
+    return head + data + (packed(6, [0.0] * tensor.numel()) if with_diff else b"")
 
 
 def layer(name, kind, blobs):

@@ -51,7 +51,9 @@ def build_network(model: Plain, num_classes: int) -> DeepLab | MultiScale:
     backbone, head = make(model["backbone"], "model.backbone"), make(model["head"], "model.head")
     try:
         network = DeepLab(input=ImageInput(**model["input"]), backbone=backbone, head=head, num_classes=num_classes)
-        return MultiScale(network, model["multi_scale"]) if model["multi_scale"] else network
+        # Checkpoints of before there was a choice lack the rules.
+        rules = model.get("multi_scale_rules", {})
+        return MultiScale(network, model["multi_scale"], **rules) if model["multi_scale"] else network
     except (ValueError, TypeError) as error:
         raise InputError(refusal("model", error)) from error
 
@@ -176,6 +178,7 @@ def build_crf_evaluation(crf: Plain, class_names: list[str], on_refined: Refined
 
 def build_module(config: Plain, network: DeepLab | MultiScale, freeze_bn: bool) -> SegmentationModule:
     """The LightningModule; its checkpoints carry `config`."""
+    from deeplab.training.losses import SHRINKING
     from deeplab.training.module import SegmentationModule
 
     optim = config["optim"]
@@ -185,6 +188,8 @@ def build_module(config: Plain, network: DeepLab | MultiScale, freeze_bn: bool) 
         schedule(0)
     except (ValueError, TypeError) as error:
         raise InputError(refusal("optim", error)) from error
+    if optim["label_shrinking"] not in SHRINKING:
+        raise InputError(f"optim.label_shrinking={optim['label_shrinking']}: choose one of {', '.join(SHRINKING)}.")
     return SegmentationModule(
         network=network,
         inference=build_inference(config["inference"]),
@@ -201,6 +206,7 @@ def build_module(config: Plain, network: DeepLab | MultiScale, freeze_bn: bool) 
         gradient_clip=optim["gradient_clip"],
         max_probability_pixels=max(config["inference"]["max_pixels"], config["crf"]["max_pixels"]),
         record={"config": config},
+        label_shrinking=optim["label_shrinking"],
     )
 
 

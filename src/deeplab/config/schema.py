@@ -18,6 +18,15 @@ class InputConfig:
 
 
 @dataclass
+class MultiScaleRules:
+    """How multi-scale inputs resize; see `deeplab.models.multi_scale.MultiScale`."""
+
+    align_corners: bool = True
+    sizes: str = "corners"
+    native_logits: bool = False
+
+
+@dataclass
 class ModelConfig:
     """`backbone` and `head` name their classes by `_target_`; an empty `multi_scale` means one pass at full size.
 
@@ -30,6 +39,7 @@ class ModelConfig:
     head_form: str = MISSING
     head: Any = MISSING
     multi_scale: list[float] = field(default_factory=list)
+    multi_scale_rules: MultiScaleRules = field(default_factory=MultiScaleRules)
 
 
 @dataclass
@@ -98,6 +108,7 @@ class OptimConfig:
     max_steps: int = MISSING
     global_batch_size: int = MISSING
     loss_group: int = 1
+    label_shrinking: str = "subsample"
     freeze: list[str] = field(default_factory=list)
     freeze_bn: bool | None = None
     gradient_clip: float | None = None

@@ -23,7 +23,7 @@ from deeplab.models.checkpoint_file import CHECKPOINT_KEY
 from deeplab.models.deeplab import DeepLab
 from deeplab.models.multi_scale import MultiScale
 from deeplab.training.batch_norm import freeze_batch_norms, hold_statistics
-from deeplab.training.losses import valid_pixels, weighted_cross_entropy
+from deeplab.training.losses import SHRINKING, valid_pixels, weighted_cross_entropy
 from deeplab.training.parameter_groups import parameter_groups
 from deeplab.training.progress import is_logged
 
@@ -58,6 +58,7 @@ class SegmentationModule(pl.LightningModule):
         gradient_clip: largest gradient norm, or None.
         max_probability_pixels: pictures larger than this are reduced to labels tile by tile; nothing refines them.
         record: plain dict stored in every checkpoint, from which the network can be rebuilt.
+        label_shrinking: how labels come to the logits' size, "subsample" or "nearest" (`deeplab.training.losses`).
     """
 
     def __init__(
@@ -77,8 +78,11 @@ class SegmentationModule(pl.LightningModule):
         gradient_clip: float | None,
         max_probability_pixels: int,
         record: dict[str, Any],
+        label_shrinking: str = "subsample",
     ) -> None:
         super().__init__()
+        if label_shrinking not in SHRINKING:
+            raise ValueError(f"label_shrinking={label_shrinking!r}: choose one of {', '.join(SHRINKING)}.")
         self.automatic_optimization = False
         self.network = network
         self.inference = inference
@@ -95,6 +99,7 @@ class SegmentationModule(pl.LightningModule):
         self.gradient_clip = gradient_clip
         self.max_probability_pixels = max_probability_pixels
         self.record = record
+        self.label_shrinking = label_shrinking
         self.confusion = ConfusionMatrix(len(class_names))
         if freeze_bn:
             freeze_batch_norms(network)
@@ -143,7 +148,7 @@ class SegmentationModule(pl.LightningModule):
                 logits = self.network.scale_logits(image[part])
                 weights = weights or self._loss_weights(logits, label)
                 losses = {
-                    name: weighted_cross_entropy(each, label[part], weights[name][part])
+                    name: weighted_cross_entropy(each, label[part], weights[name][part], self.label_shrinking)
                     for name, each in logits.items()
                 }
                 # DistributedDataParallel averages over the ranks, these are shares of one sum.
@@ -169,7 +174,7 @@ class SegmentationModule(pl.LightningModule):
         mine = slice(rank * share, (rank + 1) * share)
         every = torch.zeros(len(logits), share * world, dtype=torch.float64, device=label.device)
         for row, each in zip(every, logits.values(), strict=True):
-            row[mine] = valid_pixels(label, (each.shape[-2], each.shape[-1]))
+            row[mine] = valid_pixels(label, (each.shape[-2], each.shape[-1]), self.label_shrinking)
         if world > 1:
             torch.distributed.all_reduce(every)
         groups = every.view(len(logits), -1, self.loss_group)
