@@ -189,7 +189,8 @@ def _memory(options: argparse.Namespace) -> None:
     H, W = options.large_size
     result = 19 * H * W * 4 / 1e6
     print(
-        f"\npeak memory beyond the input at {W} x {H}, 19 labels, the result ({result:.0f} MB) included; each in a process"
+        f"\npeak memory beyond the input at {W} x {H}, 19 labels, the result ({result:.0f} MB) included; "
+        "each in a process"
     )
     for backend in ("pydensecrf", "native", "torch"):
         for threads in options.threads if backend == "native" else [1]:
@@ -272,7 +273,8 @@ def _miou(matrix: Any) -> str:
 
 def _pictures(options: argparse.Namespace) -> Iterable[Picture]:
     if not options.logits:
-        yield from (_made(21, *options.size, seed) for seed in range(4))
+        height, width = options.size
+        yield from (_made(21, height, width, seed) for seed in range(4))
         return
     for path in sorted(options.logits.glob("*.npz")):
         image = np.asarray(Image.open(options.images / f"{path.stem}.jpg").convert("RGB"))

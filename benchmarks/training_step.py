@@ -1,7 +1,8 @@
 """Seconds a training step of ours takes, against the same network, data and optimizer in a bare PyTorch loop.
 
-    python benchmarks/training_step.py [--network mobilenetv2|resnet18|tiny] [--steps 30] [--crop 161] [--batch 8]
-                                       [--threads 1] [--core N] [--device cpu|cuda] [--precision 32-true|bf16-mixed]
+    python benchmarks/training_step.py [--network mobilenetv2|resnet18|vgg16_large_fov|vgg16_aspp_l|tiny] [--steps 30]
+                                       [--crop 161] [--batch 8] [--threads 1] [--core N] [--device cpu|cuda]
+                                       [--precision 32-true|bf16-mixed] [--peak-tflops 989]
 
 Ours: SegmentationModule in a Trainer, with what a run has on (metrics.csv, throughput, progress lines, checkpoints at
 the end). Bare: forward, cross-entropy, backward, optimizer, schedule. The two take turns, step by step, in one process:
@@ -10,7 +11,8 @@ of the ratios of neighbouring steps (target: at most 1.05) with their quartiles,
 which other jobs on the machine disturb less than the clock. The first --warm-up steps do not count.
 
 `--network tiny` shows what the Trainer adds to a step in itself, for its network takes next to no time.
-`--core N` pins the process to one core.
+`--core N` pins the process to one core. Arithmetic is counted as three forward passes of two operations a multiply-add
+of the convolutions; with `--peak-tflops`, what the device can do at this precision, its share of that is printed too.
 """
 
 import argparse
@@ -33,11 +35,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from deeplab.inference.probabilities import Inference
+from deeplab.models.complexity import layer_costs
 from deeplab.models.deeplab import DeepLab
-from deeplab.models.heads import Classifier, DirectASPP
+from deeplab.models.heads import ASPP, Classifier, DirectASPP, LargeFOV
 from deeplab.models.image_input import ImageInput
 from deeplab.models.mobilenet import MobileNetV2
 from deeplab.models.resnet import ResNet
+from deeplab.models.vgg import VGG16
 from deeplab.training.checkpoints import checkpoint_callbacks
 from deeplab.training.module import SegmentationModule
 from deeplab.training.parameter_groups import parameter_groups
@@ -61,14 +65,19 @@ class Tiny(nn.Conv2d):
         self.output_stride = 8
 
 
+SMALL_ASPP = partial(DirectASPP, rates=(2, 4, 8, 12))
+NETWORKS: dict[str, tuple[Callable[[], Any], Callable[..., nn.Module]]] = {
+    "mobilenetv2": (partial(MobileNetV2, output_stride=16), SMALL_ASPP),
+    "resnet18": (partial(ResNet, 18, output_stride=8), SMALL_ASPP),
+    "vgg16_large_fov": (VGG16, LargeFOV),
+    "vgg16_aspp_l": (VGG16, ASPP),
+    "tiny": (Tiny, Classifier),
+}
+
+
 def build(name: str) -> DeepLab:
-    backbone = {
-        "mobilenetv2": lambda: MobileNetV2(output_stride=16),
-        "resnet18": lambda: ResNet(18, output_stride=8),
-        "tiny": Tiny,
-    }[name]()
-    head = Classifier if name == "tiny" else partial(DirectASPP, rates=(2, 4, 8, 12))
-    return DeepLab(ImageInput("rgb", 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), backbone, head, K)
+    backbone, head = NETWORKS[name]
+    return DeepLab(ImageInput("rgb", 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), backbone(), head, K)
 
 
 def bare_loop(network: DeepLab, options: argparse.Namespace) -> Callable[[Batch], None]:
@@ -172,7 +181,8 @@ def ours(network: DeepLab, loader: InTurns, options: argparse.Namespace, folder:
     trainer.fit(module, loader)
 
 
-def report(loader: InTurns, warm_up: int) -> None:
+def report(loader: InTurns, warm_up: int) -> float:
+    """Print both loops' times; return ours, in seconds a step."""
     wall, processor = loader.wall[warm_up:], loader.processor[warm_up:]
     bare, trainer = (statistics.median(column) for column in zip(*wall, strict=True))
     low, ratio, high = statistics.quantiles([b / a for a, b in wall], n=4)
@@ -183,11 +193,22 @@ def report(loader: InTurns, warm_up: int) -> None:
     print(f"ratio               {ratio:9.3f}    (quartiles {low:.3f} .. {high:.3f}; target 1.05)")
     print(f"processor time      {used:9.3f}    (ratio)")
     print(f"added a step        {added[0]:9.2f} ms, {added[1]:.2f} ms of processor time")
+    return trainer
+
+
+def report_arithmetic(network: nn.Module, options: argparse.Namespace, seconds: float) -> None:
+    multiply_adds = sum(layer.multiply_adds for layer in layer_costs(network, options.crop, options.crop))
+    tera = 3 * 2 * multiply_adds * options.batch / seconds / 1e12
+    share = f", {tera / options.peak_tflops:.1%} of {options.peak_tflops:g}" if options.peak_tflops else ""
+    print(f"pictures            {options.batch / seconds:9.1f} a second")
+    print(f"arithmetic          {tera:9.2f} TFLOP/s{share}")
+    if options.device == "cuda":
+        print(f"peak memory         {torch.cuda.max_memory_allocated() / 2**30:9.2f} GiB (both networks)")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", choices=("mobilenetv2", "resnet18", "tiny"), default="mobilenetv2")
+    parser.add_argument("--network", choices=tuple(NETWORKS), default="mobilenetv2")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--warm-up", type=int, default=5)
     parser.add_argument("--crop", type=int, default=161)
@@ -197,6 +218,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
     parser.add_argument("--log-every", type=int, default=10)
+    parser.add_argument("--peak-tflops", type=float)
     options = parser.parse_args()
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
@@ -209,7 +231,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ours(network, loader, options, Path(folder))
     print(f"{options.network}, {options.batch} pictures of {options.crop}, {options.precision}, {options.device}")
-    report(loader, options.warm_up)
+    report_arithmetic(network, options, report(loader, options.warm_up))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Beside the entry points because it joins inference, the CRF and the writing of f
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,8 @@ from deeplab.reporting.writing import replacing
 
 LARGEST_JPEG = 65500  # libjpeg's limit for a side
 
-Refine = Callable[[npt.NDArray[np.float32], Picture], npt.NDArray[np.float32]]
+# Class probabilities (K, H, W) and the picture to marginals: tensors where the network is on a GPU, arrays elsewhere.
+Refine = Callable[[Any, Picture], Any]
 
 
 def predict(
@@ -87,14 +89,20 @@ def _labels(
     if crf is None and save is None:
         labels: npt.NDArray[np.integer] = inference.labels(network, image).cpu().numpy()
         return labels
-    probabilities = inference.probabilities(network, image).cpu().numpy()
+    probabilities: Any = inference.probabilities(network, image)
+    if not probabilities.is_cuda:
+        probabilities = probabilities.numpy()
     if save is not None:
         with replacing(save) as file:  # not compressed: that takes 25 times as long and saves a tenth
-            np.savez(file, allow_pickle=False, probabilities=probabilities.astype(np.float16))
+            np.savez(file, allow_pickle=False, probabilities=_array(probabilities).astype(np.float16))
     if crf is not None:
         probabilities = crf(probabilities, image)
-    best: npt.NDArray[np.integer] = probabilities.argmax(axis=0)
+    best: npt.NDArray[np.integer] = _array(probabilities.argmax(0))
     return best.astype(np.uint8 if len(probabilities) <= 256 else np.int16)
+
+
+def _array(values: Any) -> npt.NDArray[Any]:
+    return values if isinstance(values, np.ndarray) else values.cpu().numpy()
 
 
 def _write_overlay(

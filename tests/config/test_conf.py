@@ -19,7 +19,9 @@ from deeplab.config.preflight import preflight, to_plain
 from deeplab.errors import InputError
 
 CONF = conf_dir()
-GROUPS = sorted({str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} - {".", "hydra/job_logging"})
+GROUPS = sorted(
+    {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} - {".", "hydra/job_logging", "sweep"}
+)
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 FILES = [
     f"{group}={path.stem}"

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from deeplab.config.launch import quote_paths
+from deeplab.config.launch import flags_first, quote_paths
 
 AWKWARD = [
     "My Photos (1)",
@@ -58,3 +58,9 @@ def test_a_name_that_begins_with_a_tilde_is_no_home_folder(monkeypatch: pytest.M
 )
 def test_sections_and_lists_are_no_paths(argument: str) -> None:
     assert quote_paths([argument]) == [argument]
+
+
+def test_options_may_stand_anywhere():
+    given = ["seed=0,1", "-m", "name=x", "--config-dir", "a=b", "--cfg", "job", "~callbacks", "+trainer.x=1"]
+    wanted = ["-m", "--config-dir", "a=b", "--cfg", "job", "seed=0,1", "name=x", "~callbacks", "+trainer.x=1"]
+    assert flags_first(given) == wanted

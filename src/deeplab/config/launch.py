@@ -16,10 +16,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from deeplab.config import schema
+from deeplab.config import schema, sweep_arguments, sweep_launcher
 from deeplab.config.explain import added_keys, conf_dir, explain, primary_config
 from deeplab.config.help import help_text
 from deeplab.errors import InputError
+from deeplab.sweeping.sweep import SweepStoppedError
 
 # `checkpoint`, `input` and `output` stand at the top only: model.input is a section.
 PATH_KEYS = re.compile(
@@ -27,9 +28,25 @@ PATH_KEYS = re.compile(
     r"(?:[\w@/.]+\.)?(?:path|folder|root|images|masks|lists|probs|train_split|val_split|dir)))=(.*)$",
     re.S,
 )
+# Hydra's options that take the next argument as their value.
+VALUED = {
+    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+    *("--experimental-rerun", "--info", "-i"),
+}
 log = logging.getLogger(__name__)
 
 Task = Callable[[DictConfig, Path], float | None]  # the score, for sweepers that look for the best
+
+
+def flags_first(arguments: list[str]) -> list[str]:
+    """Put options before overrides, each part in its order: Hydra's parser refuses `seed=0,1 -m name=x`."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    takes_value = False
+    for argument in arguments:
+        (flags if takes_value or argument.startswith("-") else overrides).append(argument)
+        takes_value = not takes_value and argument in VALUED
+    return flags + overrides
 
 
 def quote_paths(arguments: list[str]) -> list[str]:
@@ -70,16 +87,28 @@ def run(command: str, task: Task) -> None:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would otherwise cut our exceptions short and exit by itself
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would contact the network
-    sys.argv[1:] = quote_paths(sys.argv[1:])
+    try:
+        arguments = sweep_arguments.expand(sys.argv[1:]) if command == "train" else sys.argv[1:]
+    except InputError as error:
+        _leave(command, str(error))
+    sys.argv[1:] = flags_first(quote_paths(arguments))
     if getattr(sys.modules["__main__"], "__spec__", None) is not None:
         sys.argv[0] = f"deeplab {command}"  # for messages and run.json; else Lightning needs the file's path there
     schema.register()
+    sweep_launcher.register()
     job = _Job(command, task)
     try:
         if {"-h", "--help"} & set(sys.argv):
             print(help_text(command, [each for each in sys.argv[1:] if not each.startswith("-")]))
         else:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=primary_config(command))(job.run)()
+            sys.exit(1 if sweep_launcher.finish() else 0)
+    except sweep_launcher.JobFailedError:
+        sweep_launcher.finish()
+        sys.exit(1)
+    except SweepStoppedError as stopped:
+        sweep_launcher.finish()
+        sys.exit(128 + stopped.number)
     except InputError as error:
         _leave(command, None if job.told else str(error))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:

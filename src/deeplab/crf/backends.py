@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import os
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -12,7 +13,7 @@ from deeplab.crf.problem import Problem, Refinement
 
 log = logging.getLogger(__name__)
 
-BACKENDS = ("auto", "native", "torch", "exact", "pydensecrf")
+BACKENDS = ("auto", "native", "cuda", "torch", "exact", "pydensecrf")
 
 Run: TypeAlias = Callable[[Problem, bool], Refinement]  # a picture, and whether to trace it
 
@@ -33,15 +34,24 @@ def missing(backend: str) -> str:
     """Return what would make the backend available, or an empty string if it is."""
     if backend == "native" and not _importable("deeplab.crf._native"):
         return "install the package again where a C++ compiler is at hand"
-    if backend == "torch" and not _importable("torch"):
+    if backend in ("torch", "cuda") and not _importable("torch"):
         return "install torch"
+    if backend == "cuda" and not _importable("triton"):
+        return "install triton, which comes with torch's builds for CUDA"
+    if backend == "cuda" and not _has_gpu():
+        return "it needs an NVIDIA GPU that torch can use"
     if backend == "pydensecrf" and not _importable("pydensecrf"):
         return "install the distribution pydensecrf2 (Python 3.11 or 3.12, C++ compiler)"
     return ""
 
 
-def automatic() -> str:
-    """Return the fastest available backend and log it: native, else torch, else pydensecrf, else exact."""
+def automatic(device: str = "cpu") -> str:
+    """Return the fastest available backend for arrays, or for tensors of this kind of device, and log it.
+
+    On a GPU cuda, else torch; elsewhere native, else torch, else pydensecrf, else exact.
+    """
+    if device == "cuda":
+        return _automatic_on_gpu()
     if not missing("native"):
         log.info("dense CRF: backend native")
         return "native"
@@ -53,8 +63,19 @@ def automatic() -> str:
     return "exact"
 
 
+def _automatic_on_gpu() -> str:
+    if reason := missing("cuda"):
+        log.warning("dense CRF: backend torch on the GPU, slower than cuda: %s", reason)
+        return "torch"
+    log.info("dense CRF: backend cuda")
+    return "cuda"
+
+
 def load(backend: str, num_threads: int | None) -> Run:
-    """Return the function that refines one picture with this backend; num_threads None takes all cores."""
+    """Return the function that refines one picture with this backend; num_threads None takes all cores.
+
+    Not of cuda, whose pictures stay on the device: `cuda_backend.refine_all`.
+    """
     if backend == "native":
         native: Any = importlib.import_module("deeplab.crf.native")
         return lambda problem, trace: native.refine_picture(problem, num_threads, trace)
@@ -69,6 +90,15 @@ def load(backend: str, num_threads: int | None) -> Run:
     from deeplab.crf import exact
 
     return exact.refine
+
+
+def _has_gpu() -> bool:
+    # Triton's interpreter runs the kernels on the CPU, for tests.
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return True
+    import torch
+
+    return torch.version.hip is None and torch.cuda.is_available()
 
 
 def _importable(name: str) -> bool:

@@ -19,7 +19,8 @@ from deeplab.crf.unary import check_scores
 class DenseCRF:
     """Mean field of the fully connected CRF (section 3.3, equations 2 and 3).
 
-    backend: "native" (C++), "torch", "exact" (brute force), "pydensecrf", or "auto": the fastest here.
+    backend: "native" (C++), "cuda" (Triton; arrays and other tensors are taken to the GPU and back), "torch", "exact"
+        (brute force), "pydensecrf", or "auto": the fastest here, which for tensors on a GPU is cuda.
     num_threads: of the native and torch backends; None takes all cores that the process may use.
     kernels: further kernels for every picture, beside the two of the parameters (weight 0 removes those).
 
@@ -38,9 +39,18 @@ class DenseCRF:
             raise ValueError(f"num_threads = {num_threads}: expected 1 or more, or None for all cores")
         backends.check(backend)
         self.params = CRFParams() if params is None else params
-        self.backend = backends.automatic() if backend == "auto" else backend
-        self._run = backends.load(self.backend, num_threads)
+        self._auto = backend == "auto"
+        self._elsewhere: str | None = None if self._auto else backend
+        self._on_gpu: str | None = None
+        self._num_threads = num_threads
         self._kernels = tuple(kernels)
+
+    @property
+    def backend(self) -> str:
+        """The implementation that refines arrays and tensors in main memory; `auto` chooses when it is first needed."""
+        if self._elsewhere is None:
+            self._elsewhere = backends.automatic()
+        return self._elsewhere
 
     def __call__(
         self, probs: Any, image: Any = None, *, kernels: Sequence[FeatureKernel] = (), initial: Any = None
@@ -80,16 +90,53 @@ class DenseCRF:
         """
         if len(probs) != len(images):
             raise ValueError(f"{len(probs)} score maps but {len(images)} images: give one image a map")
+        if probs and all(self._backend_for(scores) == "cuda" for scores in probs):
+            refined = self._refine_on_gpu(probs, images, self._all_kernels(()), None, trace=False)
+            return [result.marginals for result in refined]
         return [self(scores, image) for scores, image in zip(probs, images, strict=True)]
+
+    def _backend_for(self, probs: Any) -> str:
+        if not (self._auto and getattr(probs, "is_cuda", False)):
+            return self.backend
+        if self._on_gpu is None:
+            self._on_gpu = backends.automatic("cuda")
+        return self._on_gpu
+
+    def _all_kernels(self, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:
+        return tuple(k for k in (*self.params.kernels(), *self._kernels, *kernels) if k.weight > 0)
 
     def _refine(
         self, probs: Any, image: Any, kernels: Sequence[FeatureKernel], initial: Any, trace: bool
     ) -> Refinement:
-        all_kernels = tuple(k for k in (*self.params.kernels(), *self._kernels, *kernels) if k.weight > 0)
-        problem = make_problem(probs, image, self.params, all_kernels, initial)
+        backend = self._backend_for(probs)
+        if backend == "cuda":
+            return self._refine_on_gpu([probs], [image], self._all_kernels(kernels), [initial], trace)[0]
+        problem = make_problem(probs, image, self.params, self._all_kernels(kernels), initial)
         check_scores(problem.scores, self.params.unary)
-        result = approximate(problem, lambda smaller: self._run(smaller, trace), self.backend == "native")
+        run = backends.load(backend, self._num_threads)
+        result = approximate(problem, lambda smaller: run(smaller, trace), backend == "native")
         return replace(result, marginals=_like(result.marginals, probs))
+
+    def _refine_on_gpu(
+        self,
+        probs: Sequence[Any],
+        images: Sequence[Any],
+        kernels: tuple[Kernel, ...],
+        initials: Sequence[Any] | None,
+        trace: bool,
+    ) -> list[Refinement]:
+        from deeplab.crf.cuda_backend import refine_all
+
+        results = refine_all(probs, images, self.params, kernels, initials, trace)
+        return [
+            replace(
+                result,
+                marginals=result.marginals.cpu().numpy()
+                if isinstance(scores, np.ndarray)
+                else result.marginals.to(scores.device),
+            )
+            for scores, result in zip(probs, results, strict=True)
+        ]
 
 
 def _like(result: FloatArray, given: Any) -> Any:

@@ -105,8 +105,17 @@ def features(kernel: Kernel, shape: tuple[int, int], image: ByteArray | None) ->
 
 def _given_features(kernel: FeatureKernel, shape: tuple[int, int]) -> FloatArray:
     given = np.asarray(kernel.features, dtype=np.float32)
-    if given.ndim != 3 or given.shape[1:] != shape or not 1 <= given.shape[0] <= 16:
-        raise ValueError(f"features of shape {given.shape}: expected (F, {shape[0]}, {shape[1]}) with F from 1 to 16")
-    if not np.isfinite(given).all():
-        raise ValueError("features hold NaN or infinity: replace them, for example by the mean")
+    features_fit(given.shape, shape, bool(np.isfinite(given).all()))
     return np.ascontiguousarray(given.reshape(given.shape[0], -1))
+
+
+def features_fit(given: tuple[int, ...], shape: tuple[int, int], finite: bool) -> None:
+    """Reject features that are not (F, H, W) with F from 1 to 16, or not finite.
+
+    Raises:
+        ValueError: naming the shape, or what they hold.
+    """
+    if len(given) != 3 or given[1:] != shape or not 1 <= given[0] <= 16:
+        raise ValueError(f"features of shape {given}: expected (F, {shape[0]}, {shape[1]}) with F from 1 to 16")
+    if not finite:
+        raise ValueError("features hold NaN or infinity: replace them, for example by the mean")

@@ -79,37 +79,83 @@ def make_problem(
         ValueError: for scores that are not (K, H, W) floats, an image that is not (H, W, 3) uint8 of the same size, a
             compatibility matrix for another number of labels, or initial marginals of another shape.
     """
-    checked = _scores(to_numpy(scores, "scores"))
-    K, H, W = checked.shape
-    if params.compatibility is not None and len(params.compatibility) != K:
-        raise ValueError(
-            f"compatibility for {len(params.compatibility)} labels, but the scores hold {K}: give a {K} x {K} one"
-        )
-    picture = None if image is None else _image(to_numpy(image, "image"), (H, W))
+    checked = numpy_scores(scores, "scores")
+    check_compatibility(params, len(checked))
+    picture = None if image is None else numpy_image(image, (checked.shape[1], checked.shape[2]))
     if picture is None and any(isinstance(kernel, BilateralKernel) for kernel in kernels):
         raise ValueError("a bilateral kernel needs the image: pass it, or set bilateral_weight to 0")
     start = None
     if initial is not None:
-        start = _scores(to_numpy(initial, "initial"))
-        if start.shape != checked.shape or not np.isfinite(start).all():
-            raise ValueError(
-                f"initial of shape {start.shape}: expected finite marginals of the scores' shape {checked.shape}"
-            )
+        start = numpy_scores(initial, "initial")
+        initial_fits(start.shape, checked.shape, bool(np.isfinite(start).all()))
     return Problem(checked, picture, kernels, params, start, str(getattr(scores, "device", "cpu")))
 
 
-def _scores(array: np.ndarray[Any, Any]) -> FloatArray:
-    if array.ndim != 3 or 0 in array.shape:
-        raise ValueError(f"scores of shape {array.shape}: expected (labels, height, width), none of them 0")
-    if array.dtype.kind != "f":
-        raise ValueError(f"scores of type {array.dtype}: expected floating point")
+def numpy_scores(given: Any, name: str) -> FloatArray:
+    """Return scores as float32 (K, H, W) in C order.
+
+    Raises:
+        ValueError: if they are not floats of that shape.
+    """
+    array = to_numpy(given, name)
+    scores_fit(array.shape, str(array.dtype), array.dtype.kind == "f")
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _image(array: np.ndarray[Any, Any], shape: tuple[int, int]) -> ByteArray:
-    if array.shape != (*shape, 3):
-        raise ValueError(f"image of shape {array.shape}: expected {(*shape, 3)}, as high and wide as the scores")
-    if array.dtype != np.uint8:
-        raise ValueError(f"image of type {array.dtype}: expected uint8, 0..255, before any mean is subtracted")
+def numpy_image(given: Any, shape: tuple[int, int]) -> ByteArray:
+    """Return a picture as uint8 (H, W, 3) in C order.
+
+    Raises:
+        ValueError: if it is of another type or size.
+    """
+    array = to_numpy(given, "image")
+    image_fits(array.shape, str(array.dtype), array.dtype == np.uint8, shape)
     return np.ascontiguousarray(array)
+
+
+def scores_fit(shape: tuple[int, ...], dtype: str, floating: bool) -> None:
+    """Reject scores that are not (K, H, W) floats.
+
+    Raises:
+        ValueError: naming the shape or type.
+    """
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(f"scores of shape {shape}: expected (labels, height, width), none of them 0")
+    if not floating:
+        raise ValueError(f"scores of type {dtype}: expected floating point")
+
+
+def image_fits(shape: tuple[int, ...], dtype: str, is_uint8: bool, expected: tuple[int, int]) -> None:
+    """Reject an image that is not uint8 (H, W, 3) at the scores' size.
+
+    Raises:
+        ValueError: naming the shape or type.
+    """
+    if shape != (*expected, 3):
+        raise ValueError(f"image of shape {shape}: expected {(*expected, 3)}, as high and wide as the scores")
+    if not is_uint8:
+        raise ValueError(f"image of type {dtype}: expected uint8, 0..255, before any mean is subtracted")
+
+
+def initial_fits(shape: tuple[int, ...], expected: tuple[int, ...], finite: bool) -> None:
+    """Reject initial marginals of another shape than the scores', or with NaN or infinity.
+
+    Raises:
+        ValueError: naming the shape.
+    """
+    if shape != expected or not finite:
+        raise ValueError(f"initial of shape {shape}: expected finite marginals of the scores' shape {expected}")
+
+
+def check_compatibility(params: CRFParams, num_labels: int) -> None:
+    """Reject a compatibility matrix for another number of labels.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    if params.compatibility is not None and len(params.compatibility) != num_labels:
+        K = num_labels
+        raise ValueError(
+            f"compatibility for {len(params.compatibility)} labels, but the scores hold {K}: give a {K} x {K} one"
+        )

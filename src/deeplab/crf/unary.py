@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -18,17 +19,25 @@ def check_scores(scores: FloatArray, kind: str) -> None:
         ValueError: naming one such value and where it is.
     """
     lowest, highest = float(scores.min()), float(scores.max())
+    if check_range(lowest, highest, kind):
+        return
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         finite = np.isfinite(scores)
         k, y, x = (int(i[0]) for i in np.nonzero(~finite))
         raise ValueError(
             f"scores hold {scores[k, y, x]} at label {k}, row {y}, column {x}: the CRF needs finite values"
         )
-    if kind == "probabilities" and (lowest < -0.01 or highest > 1.01):
-        raise ValueError(
-            f"probabilities from {lowest:.4g} to {highest:.4g}: expected 0..1; "
-            "pass a softmax's output, or set unary='logits' for raw scores"
-        )
+    raise ValueError(
+        f"probabilities from {lowest:.4g} to {highest:.4g}: expected 0..1; "
+        "pass a softmax's output, or set unary='logits' for raw scores"
+    )
+
+
+def check_range(lowest: float, highest: float, kind: str) -> bool:
+    """Return whether scores between these two are finite and, of probabilities, near enough to 0..1."""
+    if kind == "probabilities":
+        return lowest >= -0.01 and highest <= 1.01
+    return math.isfinite(lowest) and math.isfinite(highest)
 
 
 def unary_energy(scores: FloatArray, kind: str) -> FloatArray:
@@ -46,9 +55,12 @@ def softmax(energy: FloatArray) -> FloatArray:
     return result
 
 
-def as_scores(probs: FloatArray, unary: str) -> FloatArray:
-    """Return probabilities as the scores that `unary` means: themselves, or logits (equal up to a constant a pixel)."""
+def as_scores(probs: Any, unary: str) -> Any:
+    """Return probabilities as the scores that `unary` means: themselves, or logits (equal up to a constant a pixel).
+
+    An array for an array, a tensor on the same device for a tensor.
+    """
     if unary != "logits":
         return probs
-    scores: FloatArray = np.log(np.maximum(probs, np.finfo(np.float32).tiny))
-    return scores
+    tiny = np.finfo(np.float32).tiny
+    return np.log(np.maximum(probs, tiny)) if isinstance(probs, np.ndarray) else probs.clamp(min=float(tiny)).log()

@@ -1,6 +1,7 @@
 """The CRF-evaluation callback: refines every prediction of validation and test and scores it beside the network's own.
 
-The CRF works in processes of its own while the network goes on with the next picture.
+The CRF works in processes of its own while the network goes on with the next picture; where the network is on a GPU it
+works there, on a batch of pictures at a time.
 """
 
 import logging
@@ -14,6 +15,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from deeplab.crf.batches import CRFBatches
+from deeplab.crf.dense_crf import DenseCRF
 from deeplab.crf.params import CRFParams
 from deeplab.crf.unary import as_scores
 from deeplab.crf.workers import CRFWorkers, default_num_workers
@@ -30,7 +33,7 @@ class CRFEvaluation(pl.Callback):
 
     Args:
         params, backend: the CRF.
-        workers: processes; None takes the machine's cores divided by the ranks on it.
+        workers: processes; None takes the machine's cores divided by the ranks on it. On a GPU there are none.
         num_threads: threads a process.
         every_n_validations: refine in every n-th validation only (tests always refine).
         first_n: refine the first n pictures of a validation only, or None for all (tests refine all).
@@ -64,8 +67,8 @@ class CRFEvaluation(pl.Callback):
         self.validations = 0
         self.num_skipped = 0
         self.confusion = ConfusionMatrix(len(class_names))
-        self._pool: CRFWorkers | None = None
-        self._waiting: deque[tuple[str, Tensor, Future[np.ndarray]]] = deque()
+        self._pool: CRFWorkers | CRFBatches | None = None
+        self._waiting: deque[tuple[str, Tensor, Future[Any]]] = deque()
 
     # Validation
 
@@ -127,9 +130,14 @@ class CRFEvaluation(pl.Callback):
         self.confusion.reset()
         self.num_skipped = 0
         if self._pool is None:
-            ranks_here = max(1, trainer.world_size // max(1, trainer.num_nodes))
-            workers = self.workers or max(1, default_num_workers() // (ranks_here * self.num_threads))
-            self._pool = CRFWorkers(self.params, self.backend, workers, self.num_threads)
+            self._pool = self._new_pool(trainer, pl_module.device)
+
+    def _new_pool(self, trainer: pl.Trainer, device: torch.device) -> CRFWorkers | CRFBatches:
+        if self.backend == "cuda" or (self.backend == "auto" and device.type == "cuda"):
+            return CRFBatches(DenseCRF(self.params, self.backend))
+        ranks_here = max(1, trainer.world_size // max(1, trainer.num_nodes))
+        workers = self.workers or max(1, default_num_workers() // (ranks_here * self.num_threads))
+        return CRFWorkers(self.params, self.backend, workers, self.num_threads)
 
     def _refine(self, outputs: dict[str, Tensor], batch: dict[str, Any], on_refined: Refined | None = None) -> None:
         assert self._pool is not None
@@ -142,8 +150,11 @@ class CRFEvaluation(pl.Callback):
                     batch["id"],
                     self.max_pixels,
                 )
-            future: Future[np.ndarray] = Future()
-            future.set_result(outputs["prediction"].cpu().numpy())
+            future: Future[Any] = Future()
+            future.set_result(outputs["prediction"])
+        elif isinstance(self._pool, CRFBatches):
+            scores = as_scores(outputs["probabilities"].float(), self.params.unary)
+            future = self._pool.submit(scores, batch["image"])
         else:
             scores = as_scores(outputs["probabilities"].float().cpu().numpy(), self.params.unary)
             future = self._pool.submit(scores, batch["image"].cpu().numpy())
@@ -152,6 +163,8 @@ class CRFEvaluation(pl.Callback):
             self._collect(on_refined)
 
     def _finish(self, trainer: pl.Trainer, on_refined: Refined | None = None) -> None:
+        if isinstance(self._pool, CRFBatches):
+            self._pool.flush()
         while self._waiting:
             self._collect(on_refined)
         skipped = torch.tensor(self.num_skipped, device=trainer.strategy.root_device)
@@ -159,10 +172,10 @@ class CRFEvaluation(pl.Callback):
 
     def _collect(self, on_refined: Refined | None) -> None:
         identifier, label, future = self._waiting.popleft()
-        refined = future.result()
-        self.confusion.update(torch.from_numpy(refined.astype(np.int64)).to(label.device), label)
+        refined = torch.as_tensor(future.result())
+        self.confusion.update(refined.to(label.device, torch.int64), label)
         if on_refined is not None:
-            on_refined(identifier, refined, label.cpu().numpy())
+            on_refined(identifier, refined.cpu().numpy(), label.cpu().numpy())
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._close(cancel=False)

@@ -1,0 +1,1 @@
+"""Sweeps on one machine: every job in a process of its own, so that none can harm another."""
