@@ -47,7 +47,9 @@ def picture(side: int = PICTURE, seed: int = 1) -> np.ndarray:
     """Smooth blobs with noise, RGB uint8 (side, side, 3)."""
     draw = np.random.default_rng([seed, side])
     y, x = np.mgrid[:side, :side] / side
-    waves = [np.sin(2 * np.pi * (draw.uniform(0.5, 3) * x + draw.uniform(0.5, 3) * y + draw.uniform())) for _ in range(3)]
+    waves = [
+        np.sin(2 * np.pi * (draw.uniform(0.5, 3) * x + draw.uniform(0.5, 3) * y + draw.uniform())) for _ in range(3)
+    ]
     return np.clip(128 + 80 * np.stack(waves, -1) + draw.normal(0, 12, (side, side, 3)), 0, 255).astype(np.uint8)
 
 
