@@ -31,6 +31,7 @@ from deeplab.config.explain import added_keys, conf_dir, primary_config
 from deeplab.config.from_checkpoint import overlay
 from deeplab.config.launch import quote_paths
 from deeplab.config.preflight import preflight, to_plain
+from deeplab.convert_weights import named
 from deeplab.crf_search.cells import grid
 from deeplab.preparation.prepare import recipe
 from deeplab.search_inputs import overlay_crf
@@ -237,6 +238,10 @@ def validate_archive(overrides: list[str], flags: dict[str, str]) -> None:
     server_format(to_plain(composed("data validate", overrides, flags))["format"], "format")
 
 
+def convert_weights(overrides: list[str], flags: dict[str, str]) -> None:
+    to_plain(composed("weights convert", overrides, flags))
+
+
 CHECKS = {
     "train": train,
     "model": model,
@@ -247,6 +252,7 @@ CHECKS = {
     "data check": check_data,
     "data prepare": prepare_data,
     "data validate": validate_archive,
+    "weights convert": convert_weights,
 }
 
 
@@ -264,7 +270,8 @@ def check_line(line: str) -> None:
     if words == ["--help"]:
         return
     name = command_of(line)
-    command = parsed(words[1 + name.count(" ") :])
+    rest = words[1 + name.count(" ") :]
+    command = parsed(named(rest) if name == "weights convert" else rest)
     if command.flags.keys() & {"--help", "--cfg"}:
         composed(name, command.overrides, command.flags)
         return
@@ -320,6 +327,8 @@ def test_every_command_has_an_example() -> None:
         "deeplab data prepare data=scenes root=x",
         "deeplab data prepare data=voc12 root=x archives=[other.tar]",
         "deeplab data validate archive=x.tgz format=voc",
+        "deeplab weights convert a.caffemodel",
+        "deeplab weights convert a.caffemodel b.pth filters=3",
         "deeplab search-crf",
         "deeplab search-crf probs=scores",
         "deeplab search-crf probs=scores images=photos",
