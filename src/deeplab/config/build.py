@@ -121,6 +121,8 @@ def initialise(network: DeepLab | MultiScale, config: Plain, file: WeightFile | 
     log.info("Initial weights: %s", report)
     for note in report.notes:
         log.warning("Initial weights: %s.", note)
+    if config["optim"]["fc_rate"] == "backbone" and any(".fc6." in name for name in report.random):
+        log.warning("fc6 and fc7 start from random values: optim.fc_rate=head lets them learn faster")
     return freeze_bn is None or bool(freeze_bn)
 
 
@@ -188,8 +190,9 @@ def build_module(config: Plain, network: DeepLab | MultiScale, freeze_bn: bool) 
         schedule(0)
     except (ValueError, TypeError) as error:
         raise InputError(refusal("optim", error)) from error
-    if optim["label_shrinking"] not in SHRINKING:
-        raise InputError(f"optim.label_shrinking={optim['label_shrinking']}: choose one of {', '.join(SHRINKING)}.")
+    for key, choices in (("label_shrinking", SHRINKING), ("fc_rate", ("head", "backbone"))):
+        if optim[key] not in choices:
+            raise InputError(f"optim.{key}={optim[key]}: choose one of {', '.join(choices)}.")
     return SegmentationModule(
         network=network,
         inference=build_inference(config["inference"]),
@@ -207,6 +210,7 @@ def build_module(config: Plain, network: DeepLab | MultiScale, freeze_bn: bool) 
         max_probability_pixels=max(config["inference"]["max_pixels"], config["crf"]["max_pixels"]),
         record={"config": config},
         label_shrinking=optim["label_shrinking"],
+        fc_rate=optim["fc_rate"],
     )
 
 

@@ -109,6 +109,7 @@ class OptimConfig:
     global_batch_size: int = MISSING
     loss_group: int = 1
     label_shrinking: str = "subsample"
+    fc_rate: str = "head"
     freeze: list[str] = field(default_factory=list)
     freeze_bn: bool | None = None
     gradient_clip: float | None = None

@@ -24,7 +24,7 @@ from deeplab.models.deeplab import DeepLab
 from deeplab.models.multi_scale import MultiScale
 from deeplab.training.batch_norm import freeze_batch_norms, hold_statistics
 from deeplab.training.losses import SHRINKING, valid_pixels, weighted_cross_entropy
-from deeplab.training.parameter_groups import parameter_groups
+from deeplab.training.parameter_groups import classifiers, parameter_groups
 from deeplab.training.progress import is_logged
 
 Batch: TypeAlias = dict[str, Any]
@@ -59,6 +59,7 @@ class SegmentationModule(pl.LightningModule):
         max_probability_pixels: pictures larger than this are reduced to labels tile by tile; nothing refines them.
         record: plain dict stored in every checkpoint, from which the network can be rebuilt.
         label_shrinking: how labels come to the logits' size, "subsample" or "nearest" (`deeplab.training.losses`).
+        fc_rate: whose learning rates fc6 and fc7 have, the "head"'s or the "backbone"'s.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class SegmentationModule(pl.LightningModule):
         max_probability_pixels: int,
         record: dict[str, Any],
         label_shrinking: str = "subsample",
+        fc_rate: str = "head",
     ) -> None:
         super().__init__()
         if label_shrinking not in SHRINKING:
@@ -100,6 +102,9 @@ class SegmentationModule(pl.LightningModule):
         self.max_probability_pixels = max_probability_pixels
         self.record = record
         self.label_shrinking = label_shrinking
+        if fc_rate not in ("head", "backbone"):
+            raise ValueError(f"fc_rate={fc_rate!r}: choose head or backbone.")
+        self.fc_rate = fc_rate
         self.confusion = ConfusionMatrix(len(class_names))
         if freeze_bn:
             freeze_batch_norms(network)
@@ -112,7 +117,8 @@ class SegmentationModule(pl.LightningModule):
         return self
 
     def configure_optimizers(self) -> Any:
-        groups = parameter_groups(self.network, self.network.head, self.lr, self.weight_decay, self.multipliers)
+        head = classifiers(self.network.head) if self.fc_rate == "backbone" else self.network.head
+        groups = parameter_groups(self.network, head, self.lr, self.weight_decay, self.multipliers)
         optimizer = self.make_optimizer(groups, lr=self.lr)
         return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, self.schedule)}
 
