@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Record what kazuto1011/deeplab-pytorch computes from weights, pictures and labels that `material.py` makes.
 
-    python tests/equality/make_golden.py CHECKOUT [--full]
+    python tests/equality/make_golden.py CHECKOUT [small] [resnet101]
 
 CHECKOUT is a folder with that repository's files (commit 4219467fa5de07985f834f1bd8c04c186dc8f6d8); its network, label
-resizing, parameter groups and schedule are run, none of it is copied. Writes golden/small.npz (one block a stage), and
-with --full golden/resnet101.npz too. Packages of the repository that play no part in this are replaced by dummies.
+resizing, parameter groups and schedule are run, none of it is copied. Writes golden/small.npz (one block a stage)
+and golden/resnet101.npz (logits only). Packages of the repository that play no part in this are replaced by dummies.
 """
 
 import argparse
@@ -122,12 +122,12 @@ def record(path: Path, parts, blocks) -> None:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("checkout", type=Path)
-    arguments.add_argument("--full", action="store_true")
+    arguments.add_argument("networks", nargs="*", default=list(BLOCKS), choices=list(BLOCKS))
     given = arguments.parse_args()
     torch.set_num_threads(1)
     parts = imported(given.checkout)
     GOLDEN.mkdir(exist_ok=True)
-    for name in ("small", "resnet101") if given.full else ("small",):
+    for name in given.networks:
         record(GOLDEN / f"{name}.npz", parts, BLOCKS[name])
 
 

@@ -85,11 +85,7 @@ class MultiScale(nn.Module):
         """
         height, width = image.shape[-2:]
         self._check_size(height, width)
-        last = 0 if self.rounds_down else 1
-        logits = [
-            self.network(self._resize(image, [(side - last) * up // down + last for side in (height, width)]))
-            for up, down in self.scales
-        ]
+        logits = [self.network(self._scaled(image, up, down)) for up, down in self.scales]
         size = logits[self.scales.index((1, 1))].shape[-2:]
         resized = [self._resize(scores, size) for scores in logits]
         outputs = {"fused": functools.reduce(torch.maximum, resized)}
@@ -97,6 +93,14 @@ class MultiScale(nn.Module):
             is_on_pixels = self.output_stride * down % up == 0
             outputs[_name(up / down)] = at_own_size if is_on_pixels or self.native_logits else at_size_of_1
         return outputs
+
+    def _scaled(self, image: Tensor, up: int, down: int) -> Tensor:
+        if not self.rounds_down:
+            return self._resize(image, [(side - 1) * up // down + 1 for side in image.shape[-2:]])
+        if up == down:
+            return image
+        # Positions are multiples of 1 / scale, not of the sizes' ratio, which the rounding changes.
+        return F.interpolate(image, scale_factor=up / down, mode="bilinear", align_corners=self.align_corners)
 
     def _resize(self, x: Tensor, size: Sequence[int]) -> Tensor:
         if tuple(x.shape[-2:]) == tuple(size):
