@@ -17,6 +17,7 @@ COMMANDS = {
     "data validate": "refuse what a test server would refuse",
     "runs": "list runs: state, best mIoU, what differs, age",
     "rerun": "train once more as a run's folder records it",
+    "weights convert": "weights of Caffe, torchvision and other DeepLabs in this project's form",
     "model": "layers, parameters and multiply-adds of a configuration",
 }
 # Where the name differs; deeplab.crf is the CRF itself.
@@ -26,6 +27,7 @@ MODULES = {
     "data check": "check_data",
     "data prepare": "prepare_data",
     "data validate": "validate_archive",
+    "weights convert": "convert_weights",
 }
 
 HELP = """DeepLab v2: atrous convolution, ASPP, fully connected CRF.

@@ -29,12 +29,14 @@ def train(config: "DictConfig", folder: Path) -> None:
         freeze,
         initialise,
         prepare_network,
+        read_initial_weights,
     )
     from deeplab.config.check import check, check_crop
     from deeplab.config.from_checkpoint import check_resume
     from deeplab.config.preflight import to_plain
     from deeplab.config.recorded import recorded
     from deeplab.config.resume import resume_from
+    from deeplab.initial_weights import place_initial_weights
     from deeplab.scoring import score
     from deeplab.training.leaving import Leaving
     from deeplab.training.media_logging import closing
@@ -47,12 +49,14 @@ def train(config: "DictConfig", folder: Path) -> None:
     record = RunRecord(folder, name=plain["name"], seed=plain["seed"], **recorded(plain))
     with record, Leaving() as leaving, Ranks(leaving, plain["trainer"]["lost_after"], record.end) as ranks:
         seed_everything(plain["seed"])
+        place_initial_weights(plain)
+        weights = read_initial_weights(plain)
         network = build_network(plain["model"], len(plain["data"]["class_names"]))
         check_crop(plain, network)
         resume = resume_from(plain["resume"], folder)
         if resume is not None:
             check_resume(plain, network, resume)
-        freeze_bn = initialise(network, plain)
+        freeze_bn = initialise(network, plain, weights)
         freeze(network, plain["optim"]["freeze"])
         prepare_network(network, plain["trainer"])
         data = build_data(plain, network)

@@ -33,6 +33,7 @@ from deeplab.config.from_checkpoint import overlay
 from deeplab.config.launch import flags_first, quote_paths
 from deeplab.config.preflight import preflight, to_plain
 from deeplab.config.sweep_arguments import KEYS, expand
+from deeplab.convert_weights import named
 from deeplab.crf_search.cells import grid
 from deeplab.preparation.prepare import recipe
 from deeplab.runs import options
@@ -253,6 +254,10 @@ def rerun(overrides: list[str], flags: dict[str, str]) -> None:
     composed("train", given, flags)
 
 
+def convert_weights(overrides: list[str], flags: dict[str, str]) -> None:
+    to_plain(composed("weights convert", overrides, flags))
+
+
 CHECKS = {
     "train": train,
     "rerun": rerun,
@@ -265,6 +270,7 @@ CHECKS = {
     "data check": check_data,
     "data prepare": prepare_data,
     "data validate": validate_archive,
+    "weights convert": convert_weights,
 }
 
 
@@ -288,7 +294,8 @@ def check_line(line: str) -> None:
     words = words[1 + name.count(" ") :]
     if name == "train" and set(KEYS) & {word.split("=")[0] for word in words}:
         words = flags_first(expand(words))
-    command = parsed(with_runs(words) if name == "compare" else words)
+    before = {"compare": with_runs, "weights convert": named}.get(name, list)
+    command = parsed(before(words))
     if command.flags.keys() & {"--help", "--cfg"}:
         composed(name, command.overrides, command.flags)
         return
@@ -349,6 +356,8 @@ def test_every_command_has_an_example() -> None:
         "deeplab data prepare data=scenes root=x",
         "deeplab data prepare data=voc12 root=x archives=[other.tar]",
         "deeplab data validate archive=x.tgz format=voc",
+        "deeplab weights convert a.caffemodel",
+        "deeplab weights convert a.caffemodel b.pth filters=3",
         "deeplab search-crf",
         "deeplab search-crf probs=scores",
         "deeplab search-crf probs=scores images=photos",

@@ -37,8 +37,10 @@ def torchvision_vgg16(with_classifier):
     for index, before, after in zip(VGG_INDICES, channels, channels[1:], strict=False):
         state[f"features.{index}.weight"] = torch.rand(after, before, 3, 3)
         state[f"features.{index}.bias"] = torch.rand(after)
-    if with_classifier:  # of smaller shapes than the real one: nothing reads them
-        state |= {f"classifier.{i}.{kind}": torch.rand(2) for i in (0, 3, 6) for kind in ("weight", "bias")}
+    if with_classifier:  # 12 channels where the real one has 4096
+        shapes = {0: (12, 512 * 7 * 7), 3: (12, 12), 6: (10, 12)}
+        state |= {f"classifier.{i}.weight": torch.rand(shape) for i, shape in shapes.items()}
+        state |= {f"classifier.{i}.bias": torch.rand(shape[0]) for i, shape in shapes.items()}
     return state
 
 
@@ -97,12 +99,23 @@ def test_torchvision_vgg16(tmp_path, with_classifier, convention):
     pairs = zip(VGG_INDICES, VGG_NAMES, strict=True)
     names = {f"features.{i}.{k}": f"backbone.conv{n}.{k}" for i, n in pairs for k in ("weight", "bias")}
     assert_filled(network, state, names)
-    assert report.matched == tuple(names.values()) and report.layout == "torchvision VGG-16"
-    assert report.convention is None  # the names do not tell
-    assert report.skipped == tuple(key for key in state if key.startswith("classifier"))
-    assert report.random == tuple(f"head.{name}" for name in head)
-    assert all(torch.equal(tensor, head[name]) for name, tensor in network.head.state_dict().items())
-    assert str(report).startswith(f"{tmp_path / 'vgg.pth'} (torchvision VGG-16): 26 tensors matched")
+    assert report.layout == "torchvision VGG-16" and report.convention is None  # the names do not tell
+    taken = (
+        [f"head.{layer}.{kind}" for layer in ("fc6", "fc7") for kind in ("weight", "bias")] if with_classifier else []
+    )
+    assert report.matched == (*names.values(), *taken)
+    assert report.skipped == (("classifier.6.weight", "classifier.6.bias") if with_classifier else ())
+    assert report.random == tuple(f"head.{name}" for name in head if f"head.{name}" not in taken)
+    for name, tensor in network.head.state_dict().items():
+        assert torch.equal(tensor, head[name]) == (f"head.{name}" in report.random)
+    assert report.notes == (("fc6 and fc7: 8 of 12 filters, 3x3",) if with_classifier else ())
+    assert str(report).startswith(f"{tmp_path / 'vgg.pth'} (torchvision VGG-16): {26 + len(taken)} tensors matched")
+
+
+def test_a_head_without_fc6_leaves_those_of_a_vgg16_alone():
+    report = assign_weights(torchvision_vgg16(True), deeplab(VGG16()))
+    assert report.random == ("head.fc.weight", "head.fc.bias") and report.notes == ()
+    assert len(report.skipped) == 6 and all(name.startswith("classifier") for name in report.skipped)
 
 
 def test_torchvision_resnet():
@@ -214,8 +227,8 @@ def test_allowing_what_does_not_exist_is_refused():
     [
         {"encoder.conv.weight": torch.zeros(1)},
         {f"features.{i}.weight": torch.zeros(2, 2, 3, 3) for i in (0, 3, 6)},
-        # The naming of a segmentation network on BGR input that shares ResNet's names.
-        torchvision_resnet18() | {"layer5.conv2d_list.0.weight": torch.zeros(1)},
+        # Other classifiers under the name by which segmentation networks on BGR input carry theirs.
+        torchvision_resnet18() | {"layer5.0.weight": torch.zeros(1)},
     ],
 )
 def test_unknown_layouts_are_refused(state):

@@ -1,8 +1,9 @@
 import pytest
 from torch import nn
 
+from deeplab.models.heads import ASPP, DirectASPP
 from deeplab.training.batch_norm import freeze_batch_norms
-from deeplab.training.parameter_groups import check_groups, parameter_groups
+from deeplab.training.parameter_groups import check_groups, classifiers, parameter_groups
 
 MULTIPLIERS = {"backbone_weight": 1.0, "backbone_bias": 2.0, "head_weight": 10.0, "head_bias": 20.0}
 
@@ -49,3 +50,11 @@ def test_a_parameter_in_two_groups_or_none_is_refused() -> None:
         check_groups(network, [group for group in groups if group["name"] != "head_bias"])
     with pytest.raises(ValueError, match="in two"):
         check_groups(network, [*groups, groups[0]])
+
+
+def test_fc6_and_fc7_can_learn_as_the_backbone() -> None:
+    head = ASPP(8, 3, rates=(1, 2), hidden_channels=4)
+    last = {id(parameter) for branch in head.branches for parameter in branch.fc8.parameters()}
+    assert {id(parameter) for parameter in classifiers(head).parameters()} == last
+    direct = DirectASPP(8, 3, rates=(1, 2))
+    assert classifiers(direct) is direct

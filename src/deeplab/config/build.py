@@ -19,9 +19,10 @@ from deeplab.config.make import make, refusal
 from deeplab.errors import InputError
 from deeplab.inference.probabilities import Inference
 from deeplab.models.deeplab import DeepLab
-from deeplab.models.image_input import ImageInput
+from deeplab.models.image_input import ImageInput, InputConvention
 from deeplab.models.multi_scale import MultiScale
-from deeplab.models.weights import load_weights
+from deeplab.models.weight_file import WeightFile, read_weight_file
+from deeplab.models.weights import fill
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -61,24 +62,78 @@ def build_network(model: Plain, num_classes: int) -> DeepLab | MultiScale:
     backbone, head = make(model["backbone"], "model.backbone"), make(model["head"], "model.head")
     try:
         network = DeepLab(input=ImageInput(**model["input"]), backbone=backbone, head=head, num_classes=num_classes)
-        return MultiScale(network, model["multi_scale"]) if model["multi_scale"] else network
+        # Checkpoints of before there was a choice lack the rules.
+        rules = model.get("multi_scale_rules", {})
+        return MultiScale(network, model["multi_scale"], **rules) if model["multi_scale"] else network
     except (ValueError, TypeError) as error:
         raise InputError(refusal("model", error)) from error
 
 
-def initialise(network: DeepLab | MultiScale, config: Plain) -> bool:
+def read_initial_weights(config: Plain) -> WeightFile | None:
+    """Read the file of `init.path`, if any, and let it decide what its weights are fed with.
+
+    `model.input`, and where a ResNet has its strides, are changed in `config` to what the file's weights were made
+    with, unless `init.allow` names "input" or "stride_in_1x1"; each change is said.
+
+    Raises InputError when the file is refused.
+    """
+    init = config["init"]
+    if init["path"] is None:
+        return None
+    try:
+        file = read_weight_file(Path(init["path"]).expanduser())
+    except ValueError as error:
+        raise InputError(f"init.path: {error}") from error
+    model, backbone = config["model"], config["model"]["backbone"]
+    if file.convention is None:
+        if "input" not in init["allow"]:
+            log.warning("%s does not tell which input its weights expect: model.input decides", file.source)
+    elif "input" not in init["allow"] and not file.convention.agrees_with(ImageInput(**model["input"]).convention):
+        model["input"] = to_section(file.convention)
+        log.warning("model.input is now what the weights of %s expect: %s", file.source, file.convention)
+    if (
+        file.stride_in_1x1 is not None
+        and backbone.get("stride_in_1x1", file.stride_in_1x1) != file.stride_in_1x1
+        and "stride_in_1x1" not in init["allow"]
+        and backbone.get("depth", 101) >= 50
+    ):
+        # The pool of the first layer goes with it: Caffe rounds up, torchvision down.
+        backbone |= {"stride_in_1x1": file.stride_in_1x1, "ceil_pool": file.stride_in_1x1}
+        log.warning(
+            "model.backbone is now of the form that the weights of %s were made for: stride_in_1x1 and ceil_pool %s",
+            file.source,
+            file.stride_in_1x1,
+        )
+    return file
+
+
+def to_section(convention: InputConvention) -> Plain:
+    """The convention as a configuration's `model.input`."""
+    return {
+        "channels": convention.channels,
+        "scale": convention.scale,
+        "mean": list(convention.mean),
+        "std": list(convention.std),
+    }
+
+
+def initialise(network: DeepLab | MultiScale, config: Plain, file: WeightFile | None) -> bool:
     """Load the initial weights, if any; return whether batch normalisation is kept as loaded.
 
-    Raises InputError when the file is refused or does not fit.
+    Raises InputError when the file does not fit.
     """
     init, freeze_bn = config["init"], config["optim"]["freeze_bn"]
-    if init["path"] is None:
+    if file is None:
         return bool(freeze_bn)
     try:
-        report = load_weights(Path(init["path"]).expanduser(), network, init["allow"])
+        report = fill(file, network, init["allow"])
     except ValueError as error:
         raise InputError(f"init.path: {error}") from error
     log.info("Initial weights: %s", report)
+    for note in report.notes:
+        log.warning("Initial weights: %s.", note)
+    if config["optim"]["fc_rate"] == "backbone" and any(".fc6." in name for name in report.random):
+        log.warning("fc6 and fc7 start from random values: optim.fc_rate=head lets them learn faster")
     return freeze_bn is None or bool(freeze_bn)
 
 
@@ -136,6 +191,7 @@ def build_crf_evaluation(crf: Plain, class_names: list[str], on_refined: Refined
 
 def build_module(config: Plain, network: DeepLab | MultiScale, freeze_bn: bool) -> SegmentationModule:
     """The LightningModule; its checkpoints carry `config`."""
+    from deeplab.training.losses import SHRINKING
     from deeplab.training.module import SegmentationModule
 
     optim = config["optim"]
@@ -145,6 +201,9 @@ def build_module(config: Plain, network: DeepLab | MultiScale, freeze_bn: bool) 
         schedule(0)
     except (ValueError, TypeError) as error:
         raise InputError(refusal("optim", error)) from error
+    for key, choices in (("label_shrinking", SHRINKING), ("fc_rate", ("head", "backbone"))):
+        if optim[key] not in choices:
+            raise InputError(f"optim.{key}={optim[key]}: choose one of {', '.join(choices)}.")
     return SegmentationModule(
         network=network,
         inference=build_inference(config["inference"]),
@@ -161,6 +220,8 @@ def build_module(config: Plain, network: DeepLab | MultiScale, freeze_bn: bool) 
         gradient_clip=optim["gradient_clip"],
         max_probability_pixels=max(config["inference"]["max_pixels"], config["crf"]["max_pixels"]),
         record={"config": config},
+        label_shrinking=optim["label_shrinking"],
+        fc_rate=optim["fc_rate"],
     )
 
 

@@ -135,6 +135,19 @@ PAGES = {
         ),
         (),
     ),
+    "weights convert": Page(
+        "Write a weight file of Caffe, torchvision or another DeepLab in this project's names, with the input that it\n"
+        "expects. init.path takes any of these files directly too.",
+        "SOURCE TARGET [KEY=VALUE ...]",
+        (
+            ("train_iter_20000.caffemodel released.pth", "the authors' network"),
+            (
+                "VGG_ILSVRC_16_layers.caffemodel vgg16.pth kernel_size=3 hidden_channels=1024 seed=1",
+                "fc6 and fc7 subsampled, another draw of filters",
+            ),
+        ),
+        (),
+    ),
     "model": Page(
         "Print the layers, parameters and multiply-adds of a training configuration, for one crop of data.crop_size.",
         "[GROUP=CHOICE ...] [KEY=VALUE ...]",

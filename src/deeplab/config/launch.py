@@ -26,8 +26,8 @@ from deeplab.sweeping.sweep import SweepStoppedError
 
 # `checkpoint`, `input` and `output` stand at the top only: model.input is a section.
 PATH_KEYS = re.compile(
-    r"^(\+{0,2}(?:(?:checkpoint|input|output|resume|split|labels|archives?|ids|figures)|"
-    r"(?:[\w@/.]+\.)?(?:path|root|images|masks|lists|probs|train_split|val_split|dir)))=(.*)$",
+    r"^(\+{0,2}(?:(?:checkpoint|input|output|resume|split|labels|archives?|ids|figures|source|target)|"
+    r"(?:[\w@/.]+\.)?(?:path|folder|root|images|masks|lists|probs|train_split|val_split|dir)))=(.*)$",
     re.S,
 )
 # Hydra's options that take the next argument as their value.

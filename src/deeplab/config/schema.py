@@ -18,6 +18,15 @@ class InputConfig:
 
 
 @dataclass
+class MultiScaleRules:
+    """How multi-scale inputs resize; see `deeplab.models.multi_scale.MultiScale`."""
+
+    align_corners: bool = True
+    sizes: str = "corners"
+    native_logits: bool = False
+
+
+@dataclass
 class ModelConfig:
     """`backbone` and `head` name their classes by `_target_`; an empty `multi_scale` means one pass at full size.
 
@@ -30,6 +39,7 @@ class ModelConfig:
     head_form: str = MISSING
     head: Any = MISSING
     multi_scale: list[float] = field(default_factory=list)
+    multi_scale_rules: MultiScaleRules = field(default_factory=MultiScaleRules)
 
 
 @dataclass
@@ -64,9 +74,15 @@ class DataConfig:
 
 @dataclass
 class InitConfig:
-    """Initial weights: a file, and the names of tensors that may be missing from it or of another shape."""
+    """Initial weights: a file, or a name under which published ones are known, and what may differ.
+
+    `allow` holds names of tensors that may be missing from the file or of another shape, "input", "stride_in_1x1".
+    """
 
     path: str | None = MISSING
+    name: str | None = None
+    folder: str | None = None
+    download: bool = True
     allow: list[str] = field(default_factory=list)
 
 
@@ -92,6 +108,8 @@ class OptimConfig:
     max_steps: int = MISSING
     global_batch_size: int = MISSING
     loss_group: int = 1
+    label_shrinking: str = "subsample"
+    fc_rate: str = "head"
     freeze: list[str] = field(default_factory=list)
     freeze_bn: bool | None = None
     gradient_clip: float | None = None
@@ -322,6 +340,18 @@ class CompareConfig:
     data: ComparedDataConfig = field(default_factory=ComparedDataConfig)
 
 
+@dataclass
+class WeightsConvertConfig:
+    """`deeplab weights convert`; the sizes are those of a head that takes a full VGG-16's fc6 and fc7."""
+
+    source: str = MISSING
+    target: str = MISSING
+    allow: list[str] = field(default_factory=list)
+    kernel_size: int | None = None
+    hidden_channels: int | None = None
+    seed: int = 0
+
+
 SCHEMAS = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
@@ -332,6 +362,7 @@ SCHEMAS = {
     "data_check": DataCheckConfig,
     "data_prepare": DataPrepareConfig,
     "data_validate": DataValidateConfig,
+    "weights_convert": WeightsConvertConfig,
 }
 # Sections that take any key: what is laid over a checkpoint's configuration and checked with it, and Lightning's own.
 OPEN = {
@@ -344,6 +375,7 @@ OPEN = {
     "data_check": (),
     "data_prepare": (),
     "data_validate": (),
+    "weights_convert": (),
 }
 
 

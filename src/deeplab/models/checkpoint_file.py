@@ -68,7 +68,14 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
     Raises ValueError as `read_checkpoint`, and where the file holds no tensors by name.
     """
-    content = read_checkpoint(path)
+    return named_tensors(read_checkpoint(path), path)
+
+
+def named_tensors(content: Any, path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors by name of what `read_checkpoint` returned, also below "state_dict".
+
+    Raises ValueError where it holds none; `path` is for the message.
+    """
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping):

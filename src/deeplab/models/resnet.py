@@ -116,6 +116,7 @@ class ResNet(nn.Module):
         super().__init__()
         if depth not in BLOCKS:
             raise ValueError(f"depth={depth}: choose one of {tuple(BLOCKS)}.")
+        self.depth = depth
         self.stride_in_1x1 = stride_in_1x1 and depth >= 50
         if round(64 * width) < 1:
             raise ValueError(f"width={width}: choose a number above {1 / 64}.")

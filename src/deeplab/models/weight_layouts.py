@@ -5,35 +5,14 @@ A layout recognises a state dict by its names and says what each tensor is calle
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from torch import Tensor
 
-from deeplab.models.image_input import InputConvention
+from deeplab.models import caffe_layouts
+from deeplab.models.layout import FULLY_CONNECTED, TORCHVISION_INPUT, Layout
+from deeplab.models.port_layouts import port_layouts
 from deeplab.models.vgg import STAGES as VGG_STAGES
-
-TORCHVISION_INPUT = InputConvention("rgb", 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One way to name the tensors of a weight file.
-
-    `rename` returns a tensor's name in the network, None for what the network does not use (a classifier).
-    `parts` are the network's parts that such a file must fill; `optional` are names of tensors that it holds and the
-    network need not have; `convention` is the input the weights expect, None where the names do not tell;
-    `stride_in_1x1` is where a ResNet of this layout has its strides, None where that does not apply.
-    """
-
-    name: str
-    recognises: Callable[[Mapping[str, Tensor]], bool]
-    rename: Callable[[str], str | None]
-    parts: tuple[str, ...] = ("backbone",)
-    optional: tuple[str, ...] = ()
-    convention: InputConvention | None = None
-    stride_in_1x1: bool | None = None
-
 
 # Own files: a network's state dict, also inside a multi-scale network, a LightningModule, DDP or a compiled module.
 _OWN = re.compile(r"(?:(?:network|model|module)\.)*((?:backbone|head)\..+)")
@@ -60,6 +39,8 @@ def _vgg16_names() -> dict[str, str]:
 
 
 _VGG16 = _vgg16_names()
+# classifier.6 is ImageNet's.
+_VGG16_NAMES = _VGG16 | {"classifier.0": "head.fc6", "classifier.3": "head.fc7"}
 
 
 def _is_vgg16(state: Mapping[str, Tensor]) -> bool:
@@ -68,7 +49,7 @@ def _is_vgg16(state: Mapping[str, Tensor]) -> bool:
 
 def _rename_vgg16(key: str) -> str | None:
     layer, _, kind = key.rpartition(".")
-    return f"{_VGG16[layer]}.{kind}" if layer in _VGG16 else None
+    return f"{_VGG16_NAMES[layer]}.{kind}" if layer in _VGG16_NAMES else None
 
 
 def _is_resnet(state: Mapping[str, Tensor]) -> bool:
@@ -90,10 +71,15 @@ def _rename_mobilenet(key: str) -> str | None:
     return f"backbone.{key}" if key.startswith("features.") else None
 
 
+# What `deeplab weights convert` writes: our names, but not always a whole network.
+CONVERTED = Layout("converted", _is_own, _rename_own, optional=FULLY_CONNECTED)
+
 LAYOUTS = (
     Layout("DeepLab", _is_own, _rename_own, parts=("backbone", "head")),
+    *caffe_layouts.LAYOUTS,
+    *port_layouts(_VGG16),
     # The same names serve Caffe's weights (BGR, 0..255) and torchvision's own (RGB, normalised).
-    Layout("torchvision VGG-16", _is_vgg16, _rename_vgg16),
+    Layout("torchvision VGG-16", _is_vgg16, _rename_vgg16, optional=FULLY_CONNECTED),
     Layout("torchvision ResNet", _is_resnet, _rename_resnet, convention=TORCHVISION_INPUT, stride_in_1x1=False),
     Layout(
         "torchvision MobileNetV2",

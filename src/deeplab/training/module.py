@@ -23,8 +23,8 @@ from deeplab.models.checkpoint_file import CHECKPOINT_KEY
 from deeplab.models.deeplab import DeepLab
 from deeplab.models.multi_scale import MultiScale
 from deeplab.training.batch_norm import freeze_batch_norms, hold_statistics
-from deeplab.training.losses import valid_pixels, weighted_cross_entropy
-from deeplab.training.parameter_groups import parameter_groups
+from deeplab.training.losses import SHRINKING, valid_pixels, weighted_cross_entropy
+from deeplab.training.parameter_groups import classifiers, parameter_groups
 from deeplab.training.progress import is_logged
 
 Batch: TypeAlias = dict[str, Any]
@@ -58,6 +58,8 @@ class SegmentationModule(pl.LightningModule):
         gradient_clip: largest gradient norm, or None.
         max_probability_pixels: pictures larger than this are reduced to labels tile by tile; nothing refines them.
         record: plain dict stored in every checkpoint, from which the network can be rebuilt.
+        label_shrinking: how labels come to the logits' size, "subsample" or "nearest" (`deeplab.training.losses`).
+        fc_rate: whose learning rates fc6 and fc7 have, the "head"'s or the "backbone"'s.
 
     `leave` is set on any rank that is asked to leave; after the next training step it is set on all of them.
     """
@@ -79,8 +81,12 @@ class SegmentationModule(pl.LightningModule):
         gradient_clip: float | None,
         max_probability_pixels: int,
         record: dict[str, Any],
+        label_shrinking: str = "subsample",
+        fc_rate: str = "head",
     ) -> None:
         super().__init__()
+        if label_shrinking not in SHRINKING:
+            raise ValueError(f"label_shrinking={label_shrinking!r}: choose one of {', '.join(SHRINKING)}.")
         self.automatic_optimization = False
         self.network = network
         self.inference = inference
@@ -97,6 +103,10 @@ class SegmentationModule(pl.LightningModule):
         self.gradient_clip = gradient_clip
         self.max_probability_pixels = max_probability_pixels
         self.record = record
+        self.label_shrinking = label_shrinking
+        if fc_rate not in ("head", "backbone"):
+            raise ValueError(f"fc_rate={fc_rate!r}: choose head or backbone.")
+        self.fc_rate = fc_rate
         self.confusion = ConfusionMatrix(len(class_names))
         self.leave = False
         self._clipped_norm: Tensor | None = None
@@ -111,7 +121,8 @@ class SegmentationModule(pl.LightningModule):
         return self
 
     def configure_optimizers(self) -> Any:
-        groups = parameter_groups(self.network, self.network.head, self.lr, self.weight_decay, self.multipliers)
+        head = classifiers(self.network.head) if self.fc_rate == "backbone" else self.network.head
+        groups = parameter_groups(self.network, head, self.lr, self.weight_decay, self.multipliers)
         optimizer = self.make_optimizer(groups, lr=self.lr)
         return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, self.schedule)}
 
@@ -163,7 +174,7 @@ class SegmentationModule(pl.LightningModule):
                 logits = self.network.scale_logits(image[part])
                 weights = weights or self._loss_weights(logits, label)
                 losses = {
-                    name: weighted_cross_entropy(each, label[part], weights[name][part])
+                    name: weighted_cross_entropy(each, label[part], weights[name][part], self.label_shrinking)
                     for name, each in logits.items()
                 }
                 # DistributedDataParallel averages over the ranks, these are shares of one sum.
@@ -189,7 +200,7 @@ class SegmentationModule(pl.LightningModule):
         mine = slice(rank * share, (rank + 1) * share)
         every = torch.zeros(len(logits), share * world, dtype=torch.float64, device=label.device)
         for row, each in zip(every, logits.values(), strict=True):
-            row[mine] = valid_pixels(label, (each.shape[-2], each.shape[-1]))
+            row[mine] = valid_pixels(label, (each.shape[-2], each.shape[-1]), self.label_shrinking)
         if world > 1:
             torch.distributed.all_reduce(every)
         groups = every.view(len(logits), -1, self.loss_group)

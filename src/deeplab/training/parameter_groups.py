@@ -37,6 +37,12 @@ def parameter_groups(
     return groups
 
 
+def classifiers(head: nn.Module) -> nn.Module:
+    """The head without fc6 and fc7, which the released VGG-16 solvers train as the backbone; other heads whole."""
+    last = [module for name, module in head.named_modules() if name.rpartition(".")[2] == "fc8"]
+    return nn.ModuleList(last) if last else head
+
+
 def check_groups(network: nn.Module, groups: list[dict[str, Any]]) -> None:
     """Raise ValueError unless the groups are disjoint and hold every parameter that is trained."""
     grouped = [id(parameter) for group in groups for parameter in group["params"]]

@@ -4,14 +4,20 @@ import math
 
 
 class Poly:
-    """(1 - step / max_steps) ** power; the paper's policy with power 0.9."""
+    """(1 - step / max_steps) ** power; the paper's policy with power 0.9.
 
-    def __init__(self, max_steps: int, power: float = 0.9) -> None:
+    `every`: change the rate at every so many steps only; the authors at each, kazuto1011/deeplab-pytorch at every 10th.
+    """
+
+    def __init__(self, max_steps: int, power: float = 0.9, every: int = 1) -> None:
+        if every < 1:
+            raise ValueError(f"every={every}: it must be at least 1.")
         self.max_steps = max_steps
         self.power = power
+        self.every = every
 
     def __call__(self, step: int) -> float:
-        return math.pow(max(0.0, 1.0 - step / self.max_steps), self.power)
+        return math.pow(max(0.0, 1.0 - step // self.every * self.every / self.max_steps), self.power)
 
 
 class Step:
