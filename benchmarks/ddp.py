@@ -61,7 +61,7 @@ class Batches:
         self.times: list[float] = []
 
     def __len__(self) -> int:
-        return self.steps
+        return int(self.steps)
 
     def __iter__(self) -> Iterator[Any]:
         for _ in range(self.steps):
@@ -140,7 +140,7 @@ def round_of_two(options: argparse.Namespace, ddp: bool) -> float:
                 process.kill()
         spans = [json.loads((Path(folder) / str(rank)).read_text().splitlines()[-1]) for rank in range(2)]
     # each at its own pace: what the two do a second while both work
-    return sum(options.steps * options.batch / (end - begin) for begin, end in spans)
+    return float(sum(options.steps * options.batch / (end - begin) for begin, end in spans))
 
 
 def compare(options: argparse.Namespace) -> None:

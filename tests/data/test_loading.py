@@ -72,7 +72,7 @@ def test_a_state_goes_on_at_the_next_global_batch() -> None:
         stopped = training_loader(size=4)
         assert [batch["id"] for batch in islice(chain(stopped, stopped, stopped), done)] == expected[:done]
         state = stopped.state_dict()
-        assert state == {"global_batch": done, "num_pictures": 11, "global_batch_size": 4}
+        assert state == {"global_batch": done, "num_pictures": 11, "global_batch_size": 4, "pictures": 0}
         resumed = training_loader(size=4)
         resumed.load_state_dict(state)
         assert [batch["id"] for batch in resumed] == expected[done : done + 2]

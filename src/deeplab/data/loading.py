@@ -155,14 +155,15 @@ class TrainingLoader(PictureLoader):
 
         Raises InputError for a position in other data: another number of pictures or another global batch.
         """
-        before = {key: state[key] for key in self._identity()}
-        if before["pictures"] != self._identity()["pictures"]:
+        now = self._identity()
+        before = {key: state.get(key, now[key]) for key in now}  # older checkpoints do not tell the names
+        if before["pictures"] != now["pictures"]:
             raise InputError(
                 f"The checkpoint was made with other training pictures ({before['num_pictures']} of them) than this "
                 f"run has ({self._order.num_pictures}): their names differ; resume with the same data, or start a new "
                 "run from its weights by init.path."
             )
-        if before != self._identity():
+        if before != now:
             raise InputError(
                 f"The checkpoint was made with {before['num_pictures']} training pictures in global batches of "
                 f"{before['global_batch_size']}, this run has {self._order.num_pictures} in batches of "
