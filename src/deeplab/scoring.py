@@ -31,8 +31,10 @@ def score(
     split: str,
     folder: Path,
     skip_unreadable: bool = False,
-) -> None:
+) -> Plain | None:
     """Evaluate `split` before and after the CRF; write metrics.json and what lies beside it, print the table.
+
+    Returns what metrics.json holds; None on other ranks than the first.
 
     Raises InputError for a picture that cannot be read; with `skip_unreadable` only if none can.
     """
@@ -53,7 +55,7 @@ def score(
     pictures = data.test_dataloader(split, skip_unreadable)
     trainer.test(module, dataloaders=pictures, verbose=False)
     if not trainer.is_global_zero:
-        return
+        return None
     _check_any_read(files.confusion, split)
     ids, before = list(files.confusion), list(files.confusion.values())
     after = [files.confusion_crf[name] for name in ids] if files.with_crf else None
@@ -76,6 +78,7 @@ def score(
     write_boundary_plot(folder / PLOT, document, title)
     Console().print(result_table(document, title))
     log.info("Everything lies in %s", folder)
+    return document
 
 
 def _check_any_read(confusion: Mapping[str, Any], split: str) -> None:

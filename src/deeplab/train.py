@@ -19,6 +19,7 @@ def train(config: "DictConfig", folder: Path) -> None:
     """Train and evaluate as `config` says; everything that is written lies in `folder`."""
     from deeplab.config.build import (
         build_data,
+        build_loggers,
         build_module,
         build_network,
         freeze,
@@ -28,13 +29,15 @@ def train(config: "DictConfig", folder: Path) -> None:
     from deeplab.config.check import check, check_crop
     from deeplab.config.from_checkpoint import check_resume
     from deeplab.config.preflight import to_plain
+    from deeplab.config.recorded import recorded
     from deeplab.scoring import score
+    from deeplab.training.media_logging import closing
     from deeplab.training.run_record import RunRecord
     from deeplab.training.seeding import seed_everything
 
     plain = to_plain(config)
     check(plain)
-    with RunRecord(folder, name=plain["name"], seed=plain["seed"]) as record:
+    with RunRecord(folder, name=plain["name"], seed=plain["seed"], **recorded(plain)) as record:
         seed_everything(plain["seed"])
         network = build_network(plain["model"], len(plain["data"]["class_names"]))
         check_crop(plain, network)
@@ -44,20 +47,29 @@ def train(config: "DictConfig", folder: Path) -> None:
         freeze(network, plain["optim"]["freeze"])
         prepare_network(network, plain["trainer"])
         data = build_data(plain, network)
+        if record.is_writer:
+            record.update(data=data.fingerprints())
+            _tell_differences(plain["rerun_of"], folder)
         module = build_module(plain, network, freeze_bn)
-        best, last = _fit(plain, module, data, folder, record)
-        chosen = _chosen(plain["evaluate"], best, last)
-        if chosen is not None:
-            _load_network(module, chosen)
-            score(plain, module, data, plain["data"]["val_split"], folder)
+        loggers = build_loggers(plain, folder)
+        with closing(loggers) as shown:
+            best, last = _fit(plain, module, data, folder, record, loggers)
+            chosen = _chosen(plain["evaluate"], best, last)
+            if chosen is not None:
+                _load_network(module, chosen)
+                document = score(plain, module, data, plain["data"]["val_split"], folder)
+                if document is not None:
+                    for each in shown:
+                        each.show_result(document, folder)
 
 
 def _fit(
-    plain: dict[str, Any], module: "SegmentationModule", data: Any, folder: Path, record: Any
+    plain: dict[str, Any], module: "SegmentationModule", data: Any, folder: Path, record: Any, loggers: list[Any]
 ) -> tuple[Path | None, Path]:
     """Train; return the best checkpoint (None without validation) and the last."""
-    from deeplab.config.build import build_callbacks, build_crf_evaluation, build_loggers, build_trainer
+    from deeplab.config.build import build_callbacks, build_crf_evaluation, build_trainer
     from deeplab.training.checkpoints import checkpoint_callbacks
+    from deeplab.training.media_logging import MediaLogger, ValidationMedia
     from deeplab.training.module import LossNotFinite
     from deeplab.training.seeding import RankSeed
     from deeplab.training.throughput import Throughput, peak_memory
@@ -65,11 +77,12 @@ def _fit(
     optim, settings = plain["optim"], plain["trainer"]
     throughput = Throughput(optim["global_batch_size"])
     best, last = checkpoint_callbacks(folder / "checkpoints", settings["checkpoint_every_n_steps"])
-    crf = build_crf_evaluation(plain["crf"], plain["data"]["class_names"])
-    callbacks = [RankSeed(plain["seed"]), throughput, *([crf] if crf else []), best, last, *build_callbacks(plain)]
-    trainer = build_trainer(
-        settings, callbacks, build_loggers(plain, folder), folder, optim["max_steps"], not module.freeze_bn
-    )
+    names = plain["data"]["class_names"]
+    media = ValidationMedia([each for each in loggers if isinstance(each, MediaLogger)], names)
+    crf = build_crf_evaluation(plain["crf"], names, media.add_refined if media.loggers else None)
+    callbacks = [RankSeed(plain["seed"]), throughput, *([crf] if crf else []), *([media] if media.loggers else [])]
+    callbacks += [best, last, *build_callbacks(plain)]
+    trainer = build_trainer(settings, callbacks, loggers, folder, optim["max_steps"], not module.freeze_bn)
     log.info(
         "Training %s: %d steps of %d pictures in %s",
         plain["name"],
@@ -90,6 +103,16 @@ def _fit(
         steps=trainer.global_step,
     )
     return (Path(best.best_model_path) if best.best_model_path else None), last.path
+
+
+def _tell_differences(before: str | None, now: Path) -> None:
+    from deeplab.reporting.repetition import what_differs
+
+    if before is None:
+        return
+    sentences = what_differs(Path(before), now)
+    for sentence in sentences or ["Nothing differs: code, environment, data and configuration are as they were."]:
+        log.log(logging.WARNING if sentences else logging.INFO, "Repeating %s. %s", before, sentence)
 
 
 def _chosen(which: str, best: Path | None, last: Path) -> Path | None:

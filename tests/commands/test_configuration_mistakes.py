@@ -93,7 +93,7 @@ def test_a_gpu_where_there_is_none(run, scenes, checkpoint, monkeypatch):
         assert result.written() == set()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [each for each in COMMANDS if each not in ("runs", "rerun")])
 def test_every_command_explains_a_misspelt_key(run, command):
     result = run(command, "crf_.iterations=1")
     assert result.refused("no key crf_", "did you mean crf?").startswith(f"deeplab {command}: ")

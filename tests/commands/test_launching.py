@@ -54,7 +54,7 @@ def test_the_help_of_a_command_is_quick_and_says_what_one_needs(tmp_path, comman
     page = done.stdout
     assert f"usage: deeplab {command} " in page
     assert f"Examples\n  deeplab {command} " in page
-    assert "-m " in page and "--cfg job" in page
+    assert command == "runs" or ("-m " in page and "--cfg job" in page)
     assert seconds < 2
     assert not any(tmp_path.iterdir())
 

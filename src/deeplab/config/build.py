@@ -172,15 +172,11 @@ def build_loggers(config: Plain, folder: Path) -> list[Logger]:
 
 
 def build_callbacks(config: Plain) -> list[pl.Callback]:
-    """Progress, a panel of masks where W&B logs, and the user's own callbacks."""
+    """Progress, and the user's own callbacks."""
     from deeplab.training.progress import progress_display
 
     bar = config["trainer"]["progress_bar"]
     ours: list[pl.Callback] = [progress_display(config["trainer"]["log_every_n_steps"])] if bar else []
-    if "wandb" in (config["logger"] or {}).get("_target_", ""):
-        from deeplab.training.wandb_logging import MaskPanel
-
-        ours.append(MaskPanel(config["data"]["class_names"]))
     return ours + [make(each, f"callbacks.{name}") for name, each in (config["callbacks"] or {}).items()]
 
 
@@ -203,7 +199,7 @@ def build_trainer(
 
     if trainer["num_threads"]:
         torch.set_num_threads(trainer["num_threads"])
-    every = trainer["val_every_n_steps"]
+    every, every_n = trainer["val_every_n_steps"], trainer["log_every_n_steps"]
     validates = every is not None and 0 < every <= max_steps
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it announces absent devices and other products
     for message in WARNINGS_WITHOUT_USE:
@@ -221,7 +217,7 @@ def build_trainer(
             check_val_every_n_epoch=None if validates else 1,
             limit_val_batches=None if validates or max_steps < 0 else 0,
             num_sanity_val_steps=0,
-            log_every_n_steps=trainer["log_every_n_steps"],
+            log_every_n_steps=every_n if max_steps < 0 else min(every_n, max_steps),
             enable_progress_bar=any(isinstance(each, pl.callbacks.ProgressBar) for each in callbacks),
             enable_model_summary=False,
             use_distributed_sampler=False,

@@ -24,7 +24,7 @@ from deeplab.sweeping.sweep import SweepStoppedError
 
 # `checkpoint`, `input` and `output` stand at the top only: model.input is a section.
 PATH_KEYS = re.compile(
-    r"^(\+{0,2}(?:(?:checkpoint|input|output|resume|split|labels|archives?|ids)|"
+    r"^(\+{0,2}(?:(?:checkpoint|input|output|resume|split|labels|archives?|ids|figures)|"
     r"(?:[\w@/.]+\.)?(?:path|root|images|masks|lists|probs|train_split|val_split|dir)))=(.*)$",
     re.S,
 )
@@ -102,7 +102,8 @@ def run(command: str, task: Task) -> None:
             print(help_text(command, [each for each in sys.argv[1:] if not each.startswith("-")]))
         else:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=primary_config(command))(job.run)()
-            sys.exit(1 if sweep_launcher.finish() else 0)
+            if sweep_launcher.finish():
+                sys.exit(1)
     except sweep_launcher.JobFailedError:
         sweep_launcher.finish()
         sys.exit(1)

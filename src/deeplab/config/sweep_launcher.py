@@ -5,6 +5,7 @@ the other devices would begin the whole sweep again.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,6 @@ class ProcessLauncher(Launcher):
         self.resume = resume
         self.config: Any = None
         self._context: Any = None
-        self._old: list[Job] = []
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self._context = config, hydra_context
@@ -60,7 +60,16 @@ class ProcessLauncher(Launcher):
         for (config, overrides), name in zip(composed, names, strict=True):
             tasks.append(self._task(sweep, config, overrides, name))
         sweep.run([task for task in tasks if task.job.state != "finished"])
-        return [_returned(task.job) for task in tasks]
+        return [self._returned(task.job) for task in tasks]
+
+    def _returned(self, job: Job) -> JobReturn:
+        """What a sweeper is told; only those that look for the best need a score."""
+        if job.state != "finished":
+            failure = JobFailedError(f"Job {job.number} has failed: {job.error}.")
+            return _Failed(overrides=job.overrides, status=JobStatus.FAILED, _return_value=failure)
+        if job.score is None and not str(self.config.hydra.sweeper["_target_"]).endswith(".BasicSweeper"):
+            raise InputError(f"Job {job.number} has no mIoU for the sweeper: evaluate=none does not go with it.")
+        return JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=job.score)
 
     def _compose(self, number: int, overrides: list[str]) -> tuple[DictConfig, list[str]]:
         config = self._context.config_loader.load_sweep_config(self.config, overrides)
@@ -73,9 +82,10 @@ class ProcessLauncher(Launcher):
         if ProcessLauncher.sweep is not None:
             return ProcessLauncher.sweep
         folder = Path(str(self.config.hydra.sweep.dir)).resolve()
-        if self.resume:
-            self._old = read_sweep(folder).jobs
-        elif (folder / SWEEP).exists():
+        if os.environ.get("TORCHELASTIC_RUN_ID"):
+            raise InputError("A sweep starts its jobs by itself: call it without torchrun.")
+        old = read_sweep(folder).jobs if self.resume else []
+        if not self.resume and (folder / SWEEP).exists():
             raise InputError(
                 f"{folder} holds a sweep already: go on with it by resume_sweep={folder}, or set hydra.sweep.dir to "
                 "another place."
@@ -84,7 +94,8 @@ class ProcessLauncher(Launcher):
         _log_to(folder / "sweep.log")
         gpus = [] if all(config.trainer.accelerator == "cpu" for config in configs) else visible_gpus()
         arguments = [each for each in sys.argv[1:] if not each.startswith("hydra.launcher.resume=")]
-        record = SweepRecord(folder, arguments, list(self._old))
+        record = SweepRecord(folder, arguments, old)
+        record.lock()
         places = Places(min(self.jobs, len(configs)) if len(configs) > 1 else self.jobs, gpus)
         ProcessLauncher.sweep = Sweep(record, places, self.stop_seconds)
         log.info("%d jobs, %d at a time; everything lies in %s", len(configs), places.jobs, folder)
@@ -103,8 +114,7 @@ class ProcessLauncher(Launcher):
         record, number = sweep.record, int(config.hydra.job.num)
         job = Job(number, overrides, str(config.hydra.sweep.subdir), name or f"job {number}")
         if number < len(record.jobs):
-            job = _taken_over(record.jobs[number], job)
-            record.jobs[number] = job
+            job = record.jobs[number] = _taken_over(record, record.jobs[number], job)
         else:
             record.jobs.append(job)
         available = sweep.places.gpus
@@ -112,7 +122,8 @@ class ProcessLauncher(Launcher):
         refusal = None
         if gpus is not None and gpus > len(available):
             refusal = f"trainer.devices={config.trainer.devices}: this machine has {len(available)} GPUs"
-        return Task(job, self._arguments(record, job, config), gpus, refusal)
+        command = [sys.executable, "-m", "deeplab.train", *self._arguments(record, job, config)]
+        return Task(job, command, gpus, refusal)
 
     def _arguments(self, record: SweepRecord, job: Job, config: DictConfig) -> list[str]:
         """Of the job's own command."""
@@ -124,9 +135,10 @@ class ProcessLauncher(Launcher):
         arguments += [each for each in hydra.overrides.hydra if not each.startswith(OF_THE_SWEEP)]
         arguments += [*job.overrides, f"hydra.run.dir={record.place(job)}", f"hydra.job.num={job.number}"]
         if "wandb" in str((config.logger or {}).get("_target_", "")):
-            chosen = {each.split("=", 1)[0].lstrip("+") for each in job.overrides}
-            own = {"logger.group": record.folder.name, "logger.name": job.name}
-            arguments += [f"{key}={_text(value)}" for key, value in own.items() if key not in chosen]
+            if config.logger.get("group") is None:
+                arguments.append(f"logger.group={_text(record.folder.name)}")
+            if config.logger.get("name") in (None, config.name):
+                arguments.append(f"logger.name={_text(job.name)}")
         checkpoint = record.checkpoint(job)
         return [*arguments, f"resume={checkpoint}"] if checkpoint else arguments
 
@@ -146,8 +158,8 @@ def _gpus(trainer: Any, available: int) -> int | None:
     return int(devices) if str(devices).isdigit() else None
 
 
-def _taken_over(old: Job, new: Job) -> Job:
-    """The job as an earlier start of the sweep left it.
+def _taken_over(record: SweepRecord, old: Job, new: Job) -> Job:
+    """The job as an earlier start of the sweep left it; one whose folder is gone is run again.
 
     Raises InputError when it was asked for something else then.
     """
@@ -156,6 +168,9 @@ def _taken_over(old: Job, new: Job) -> Job:
             f"Job {new.number} of this sweep was `{' '.join(old.overrides)}` and would now be "
             f"`{' '.join(new.overrides)}`: begin a new sweep. (A sampler without a seed draws other values each time.)"
         )
+    if old.state == "finished" and not record.place(old).is_dir():
+        log.warning("Job %d was finished, but its folder is gone: it is run again", old.number)
+        return new
     return old
 
 
@@ -171,13 +186,6 @@ class _Failed(JobReturn):
         self._return_value = value
 
 
-def _returned(job: Job) -> JobReturn:
-    if job.state == "finished":
-        return JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=job.score)
-    failure = JobFailedError(f"Job {job.number} has failed: {job.error}.")
-    return _Failed(overrides=job.overrides, status=JobStatus.FAILED, _return_value=failure)
-
-
 def _log_to(path: Path) -> None:
     """Messages of the sweep, on the console and in its folder."""
     logger = logging.getLogger("deeplab")
@@ -190,6 +198,7 @@ def _log_to(path: Path) -> None:
 
 def register() -> None:
     """Make the launcher known to Hydra, which takes plugins by a name below hydra_plugins only."""
+    ProcessLauncher.sweep = None
     Plugins.instance().class_name_to_class["hydra_plugins.deeplab.ProcessLauncher"] = ProcessLauncher
 
 
@@ -202,6 +211,7 @@ def finish() -> int:
 
     from deeplab.sweeping.table import sweep_table
 
+    ProcessLauncher.sweep = None
     jobs, folder = sweep.record.jobs, sweep.record.folder
     left = [job for job in jobs if job.state != "finished"]
     Console().print(sweep_table(jobs, f"sweep {folder}"))

@@ -1,9 +1,11 @@
 """The DataModule: one data set's loaders for training, validation and test."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 
+from deeplab.data.fingerprint import fingerprint
 from deeplab.data.labels import VOID, LabelRule
 from deeplab.data.loading import PictureLoader, TrainingLoader, TrainingPictures, evaluation_loader
 from deeplab.data.palette import class_palette
@@ -87,6 +89,12 @@ class SegmentationData(pl.LightningDataModule):
             self._train = self._checked(self.training_pictures())
         if stage in ("fit", "validate") and self._val is None:
             self._val = self._checked(self.pictures(self._val_split))
+
+    def fingerprints(self) -> dict[str, Any]:
+        """Return what tells another state of the training and validation pictures from this one, by use."""
+        self.setup("fit")
+        assert self._train is not None and self._val is not None
+        return {"train": fingerprint(self._train), "val": fingerprint(self._val)}
 
     def pictures(self, split: str) -> PictureSet:
         """Open all pictures of a split, of which `held_out` is one."""

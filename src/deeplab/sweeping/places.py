@@ -33,7 +33,8 @@ class Places:
         """A sentence about GPUs that are shared, if they are."""
         if self.per_gpu < 2:
             return None
-        return f"{self.jobs} jobs at a time on {len(self.gpus)} GPU{'s'[: len(self.gpus) > 1]}: they share it."
+        on = "one GPU: they share it" if len(self.gpus) == 1 else f"{len(self.gpus)} GPUs: they share them"
+        return f"{self.jobs} jobs at a time on {on}."
 
     def take(self, gpus: int | None) -> Place | None:
         """A place with that many GPUs (None: whichever the job finds); None while there is no room."""

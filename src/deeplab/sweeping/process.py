@@ -4,7 +4,6 @@ import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +21,9 @@ _libc = ctypes.CDLL(None)
 
 
 class JobProcess:
-    """`python -m deeplab.train OVERRIDES` in a session of its own; its output goes to output.log in its folder."""
+    """A command in a session of its own; its output goes to output.log in `folder`."""
 
-    def __init__(self, overrides: Sequence[str], folder: Path, place: Place) -> None:
+    def __init__(self, command: Sequence[str], folder: Path, place: Place) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.place = place
         self._start = time.monotonic()
@@ -34,7 +33,7 @@ class JobProcess:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(place.gpus)
         with (folder / OUTPUT).open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "deeplab.train", *overrides],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -47,11 +46,6 @@ class JobProcess:
     def seconds(self) -> float:
         """How long it has been running."""
         return time.monotonic() - self._start
-
-    @property
-    def pid(self) -> int:
-        """Its id, which is that of its group as well."""
-        return self._process.pid
 
     def poll(self) -> int | None:
         """Its exit code once it has ended; what it started and left behind is then ended too."""

@@ -1,9 +1,11 @@
 """`sweep.json`: the jobs of a sweep, how each stands, and what it scored."""
 
+import fcntl
+import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from deeplab.errors import InputError
 from deeplab.reporting.run_files import METRICS, read_json, write_json
@@ -11,6 +13,7 @@ from deeplab.reporting.run_files import METRICS, read_json, write_json
 SWEEP = "sweep.json"
 STATES = ("waiting", "running", "finished", "failed", "stopped")
 OUTPUT = "output.log"
+LOCK = ".lock"
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
 
@@ -45,11 +48,25 @@ class SweepRecord:
     folder: Path
     arguments: list[str]
     jobs: list[Job] = field(default_factory=list)
+    _lock: IO[str] | None = None
 
     def save(self) -> None:
         """Write the file, whole or not at all."""
         jobs = [asdict(job) for job in self.jobs]
         write_json(self.folder / SWEEP, {"arguments": self.arguments, "jobs": jobs})
+
+    def lock(self) -> None:
+        """Keep the folder for this process, until it ends.
+
+        Raises InputError if another one runs the sweep.
+        """
+        file = (self.folder / LOCK).open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise InputError(f"The sweep in {self.folder} is running already, in another process.") from error
+        self._lock = file  # held as long as the file is open
 
     def place(self, job: Job) -> Path:
         """The job's folder."""
@@ -73,7 +90,7 @@ class SweepRecord:
     @staticmethod
     def _reason(folder: Path, job: Job) -> str:
         if (job.exit_code or 0) < 0:
-            return f"killed by signal {-(job.exit_code or 0)}"
+            return f"killed by {signal.Signals(-(job.exit_code or 0)).name}"
         last = last_line(folder / OUTPUT)
         return last.removeprefix("deeplab train: ") or f"ended with status {job.exit_code}"
 

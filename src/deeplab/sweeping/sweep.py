@@ -25,11 +25,14 @@ class SweepStoppedError(Exception):
 
 @dataclass
 class Task:
-    """A job with what its process is given; `gpus` is None where it is not ours to say which it uses."""
+    """A job and its command; `gpus` is None where it is not ours to say which it uses.
+
+    `refusal` says why it cannot be run at all.
+    """
 
     job: Job
-    overrides: list[str]
-    gpus: int | None
+    command: list[str]
+    gpus: int | None = None
     refusal: str | None = None
 
 
@@ -44,7 +47,7 @@ class Sweep:
     def run(self, tasks: Sequence[Task]) -> None:
         """Run the tasks until all have ended.
 
-        Raises SweepStoppedError on SIGINT or SIGTERM, after all processes have ended.
+        Raises SweepStoppedError on SIGINT, SIGTERM or SIGHUP, after all processes have ended.
         """
         waiting, running = list(tasks), dict[int, tuple[Task, JobProcess]]()
         self.record.save()
@@ -66,7 +69,7 @@ class Sweep:
         place = self.places.take(task.gpus)
         if place is None:
             return False
-        running[job.number] = task, JobProcess(task.overrides, self.record.place(job), place)
+        running[job.number] = task, JobProcess(task.command, self.record.place(job), place)
         job.state, job.exit_code, job.error = "running", None, None
         self.record.save()
         log.info("Job %d begins%s: %s", job.number, _where(place), job.name)
@@ -92,7 +95,7 @@ class Sweep:
             log.error("Job %d has failed (%s): %s", job.number, job.error, job.name)
 
     def _stop(self, running: dict[int, tuple[Task, JobProcess]]) -> None:
-        """Let all processes write what they have, then end them."""
+        """Let all processes write what they have, then end them; jobs that wait stay waiting."""
         log.info("The sweep ends; %d jobs may take up to %g s to do so", len(running), self.stop_seconds)
         for _, process in running.values():
             process.signal(signal.SIGTERM)
@@ -114,15 +117,16 @@ def _where(place: Place) -> str:
 
 
 class _Signals:
-    """Notes SIGINT and SIGTERM instead of breaking off in the middle of something."""
+    """Notes the signals to end instead of breaking off in the middle of something."""
 
     def __init__(self) -> None:
         self.received = 0
         self._before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
 
     def __enter__(self) -> "_Signals":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and shells do for what runs in the background
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:

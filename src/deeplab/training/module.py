@@ -96,6 +96,7 @@ class SegmentationModule(pl.LightningModule):
         self.max_probability_pixels = max_probability_pixels
         self.record = record
         self.confusion = ConfusionMatrix(len(class_names))
+        self._clipped_norm: Tensor | None = None
         if freeze_bn:
             freeze_batch_norms(network)
 
@@ -127,11 +128,20 @@ class SegmentationModule(pl.LightningModule):
         optimizer.step()
         if is_logged(self.trainer):
             self._log_training(total, dict(zip(parts, losses, strict=True)), optimizer.optimizer)
+            self._log_gradient_norm()
         scheduler.step()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+            self._clipped_norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+
+    def _log_gradient_norm(self) -> None:
+        """Log the norm of the gradients of the step just taken, as they were before clipping."""
+        norm = self._clipped_norm
+        if norm is None:
+            gradients = [each.grad for each in self.network.parameters() if each.grad is not None]
+            norm = torch.nn.utils.get_total_norm(gradients)
+        self.log("train/grad_norm", norm)
 
     def _backward(self, batch: Batch) -> dict[str, Tensor]:
         """Gradients of the global batch's loss; returns this rank's share of each loss."""
