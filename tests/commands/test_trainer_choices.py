@@ -2,10 +2,13 @@
 
 import csv
 import shutil
+from functools import partialmethod
 
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
+from torch._dynamo.utils import counters
 
 
 def losses(folder):
@@ -26,9 +29,13 @@ def test_memory_layout_changes_nothing(run, tmp_path, scenes):
 
 
 @pytest.mark.slow
-def test_a_compiled_network_trains_and_predicts_as_another(run, tmp_path, scenes, draw_photo):
+def test_a_compiled_network_trains_and_predicts_as_another(run, tmp_path, scenes, draw_photo, monkeypatch):
+    """By the backend that traces forward and backward graphs and runs them as they are: inductor takes minutes."""
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager"))
+    counters.clear()
     usual = train(run, tmp_path, scenes, "usual")
     assert train(run, tmp_path, scenes, "compiled", "trainer.compile=true") == pytest.approx(usual, rel=1e-3)
+    assert (counters["stats"]["unique_graphs"], dict(counters["graph_break"])) == (1, {})
     draw_photo(tmp_path / "in" / "photo.png")
     here = ("checkpoint=compiled/checkpoints/last.ckpt", "input=in", "crf=none", "save_probabilities=true")
     for compiled in ("false", "true"):
