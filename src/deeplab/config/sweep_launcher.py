@@ -6,6 +6,7 @@ the other devices would begin the whole sweep again.
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -218,5 +219,5 @@ def finish() -> int:
     for job in left:
         log.error("Job %d has not finished (%s); see %s", job.number, job.error, sweep.record.place(job) / "output.log")
     if left:
-        log.error("Go on, finished jobs left out, with: deeplab train resume_sweep=%s", folder)
+        log.error("Go on, finished jobs left out, with: deeplab train %s", shlex.quote(f"resume_sweep={folder}"))
     return len(left)
