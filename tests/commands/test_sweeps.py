@@ -53,7 +53,13 @@ def fates(tmp_path, scenes):
             "trainer": {"strategy": "ddp", "devices": 2} if name == "two" else {},
         }
         (place / f"{name}.yaml").write_text("# @package _global_\n" + yaml.safe_dump(content))
-    more = ("optim.max_steps=3", "trainer.checkpoint_every_n_steps=1", "num_pictures=0", "hydra.sweep.dir=my sweep")
+    more = (
+        "optim.max_steps=3",
+        "trainer.log_every_n_steps=1",
+        "trainer.checkpoint_every_n_steps=1",
+        "num_pictures=0",
+        "hydra.sweep.dir=my sweep",
+    )
     return ("--config-dir", str(place.parent), *scenes, *more)
 
 
