@@ -8,7 +8,7 @@ SOURCES := pyproject.toml setup.py constraints.txt $(wildcard src/deeplab/crf/na
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-all lint format sanitize setup clean
+.PHONY: help demo test test-all soak lint format sanitize setup clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -33,6 +33,9 @@ test: $(STAMP) ## the fast tests
 
 test-all: $(STAMP) ## all tests but the soak
 	$(PYTEST) -n 2 -m "not soak"
+
+soak: $(STAMP) ## runs killed at random moments (KILLS=60), about 20 minutes
+	KILLS=$(or $(KILLS),60) $(PYTEST) -n 2 -m soak -s
 
 lint: $(STAMP) ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=4, help="how many of them to time (approximations take all)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--torch-threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--torch-threads", type=int, nargs="*", default=[1])
     parser.add_argument("--only", choices=["speed", "large", "memory", "many", "approximations"])
     parser.add_argument(
         "--size", type=int, nargs=2, default=[375, 500], help="of made pictures and noise: height, width"
@@ -189,8 +189,8 @@ def _memory(options: argparse.Namespace) -> None:
     H, W = options.large_size
     result = 19 * H * W * 4 / 1e6
     print(
-        f"\npeak memory beyond the input at {W} x {H}, 19 labels, the result ({result:.0f} MB) included; "
-        "each in a process"
+        f"\npeak memory beyond the input at {W} x {H}, 19 labels, "
+        f"the result ({result:.0f} MB) included; each in a process"
     )
     for backend in ("pydensecrf", "native", "torch"):
         for threads in options.threads if backend == "native" else [1]:

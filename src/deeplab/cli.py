@@ -11,9 +11,12 @@ COMMANDS = {
     "predict": "label maps and overlays for a photo or a folder of photos",
     "crf": "refine class scores of any network, saved in files",
     "search-crf": "find the CRF's best parameters for a network (section 4.1)",
+    "compare": "one page: which variant won, by how much, how sure that is",
     "data check": "read every file of a data set, report what is wrong with it",
     "data prepare": "bring a data set's files to their places, make its masks",
     "data validate": "refuse what a test server would refuse",
+    "runs": "list runs: state, best mIoU, what differs, age",
+    "rerun": "train once more as a run's folder records it",
     "model": "layers, parameters and multiply-adds of a configuration",
 }
 # Where the name differs; deeplab.crf is the CRF itself.

@@ -14,6 +14,8 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
     from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network
     from deeplab.config.preflight import preflight, to_plain
     from deeplab.scoring import score
+    from deeplab.training.leaving import Leaving
+    from deeplab.training.ranks import Ranks
     from deeplab.training.run_record import RunRecord
 
     own = to_plain(config)
@@ -26,11 +28,13 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
     preflight({"data": plain["data"]})
     network = rebuild_network(plain, tensors, own["checkpoint"])
     target = Path(own["output"]).expanduser() if own["output"] else folder
-    with RunRecord(target, name=f"evaluate {plain['name']}", seed=plain["seed"], checkpoint=own["checkpoint"]):
+    record = RunRecord(target, name=f"evaluate {plain['name']}", seed=plain["seed"], checkpoint=own["checkpoint"])
+    with record, Leaving() as leaving, Ranks(leaving, own["trainer"]["lost_after"], record.end) as ranks:
         prepare_network(network, own["trainer"])
         data = build_data(plain, network)
         module = build_module(plain, network, freeze_bn=True)
-        score(plain, module, data, own["split"] or plain["data"]["val_split"], target, own["skip_unreadable"])
+        split = own["split"] or plain["data"]["val_split"]
+        score(plain, module, data, split, target, own["skip_unreadable"], leaving=leaving, ranks=ranks)
 
 
 def main() -> None:

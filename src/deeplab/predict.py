@@ -13,9 +13,7 @@ log = logging.getLogger(__name__)
 
 def predict(config: "DictConfig", folder: Path) -> None:
     """Predict every photo of `input` into `output`; ends with status 1, and no export, if one could not be read."""
-    import torch
-
-    from deeplab.config.build import build_inference, prepare_network
+    from deeplab.config.build import build_inference, place_network
     from deeplab.config.build_crf import build_dense_crf
     from deeplab.config.check import check_device, check_numbers
     from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network
@@ -43,11 +41,7 @@ def predict(config: "DictConfig", folder: Path) -> None:
         sizes = photo_sizes([job.source for job in plan(source, output)], server)
         check_writable(output)
     network = rebuild_network(plain, tensors, own["checkpoint"])
-    if own["trainer"]["num_threads"]:
-        torch.set_num_threads(own["trainer"]["num_threads"])
-    if own["trainer"]["accelerator"] in ("gpu", "cuda"):
-        network.cuda()
-    prepare_network(network, own["trainer"])
+    place_network(network, own["trainer"])
     crf = build_dense_crf(plain["crf"])
     refine = None if crf is None else lambda probs, image: crf(as_scores(probs, crf.params.unary), image)
     outcome = predict_files(

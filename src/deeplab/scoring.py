@@ -11,13 +11,16 @@ import pytorch_lightning as pl
 from rich.console import Console
 
 from deeplab.config.build import build_crf_evaluation, build_trainer
+from deeplab.config.same import what_is_the_same
 from deeplab.data.module import SegmentationData
 from deeplab.errors import InputError
 from deeplab.reporting.boundary import PLOT, boundary_document, write_boundary_plot
 from deeplab.reporting.run_files import METRICS, PER_PICTURE, metrics_document, write_json, write_per_picture
 from deeplab.reporting.tables import result_table
 from deeplab.training.evaluation import EvaluationFiles
+from deeplab.training.leaving import LeaveBetweenBatches, Leaving
 from deeplab.training.module import SegmentationModule
+from deeplab.training.ranks import Ranks
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +34,13 @@ def score(
     split: str,
     folder: Path,
     skip_unreadable: bool = False,
-) -> None:
+    *,
+    leaving: Leaving,
+    ranks: Ranks,
+) -> Plain | None:
     """Evaluate `split` before and after the CRF; write metrics.json and what lies beside it, print the table.
+
+    Returns what metrics.json holds; None on other ranks than the first.
 
     Raises InputError for a picture that cannot be read; with `skip_unreadable` only if none can.
     """
@@ -48,12 +56,14 @@ def score(
         void_outlines=data.void_outlines,
     )
     crf = build_crf_evaluation(config["crf"], names, on_refined=files.add_refined)
-    callbacks: list[pl.Callback] = [files] if crf is None else [files, crf]
-    trainer = build_trainer(config["trainer"], callbacks, loggers=False, folder=folder)
+    callbacks: list[pl.Callback] = [LeaveBetweenBatches(leaving), files, *([crf] if crf else [])]
+    trainer = build_trainer(
+        config["trainer"], callbacks, loggers=False, folder=folder, ranks=ranks, same=what_is_the_same(config)
+    )
     pictures = data.test_dataloader(split, skip_unreadable)
     trainer.test(module, dataloaders=pictures, verbose=False)
     if not trainer.is_global_zero:
-        return
+        return None
     _check_any_read(files.confusion, split)
     ids, before = list(files.confusion), list(files.confusion.values())
     after = [files.confusion_crf[name] for name in ids] if files.with_crf else None
@@ -76,6 +86,7 @@ def score(
     write_boundary_plot(folder / PLOT, document, title)
     Console().print(result_table(document, title))
     log.info("Everything lies in %s", folder)
+    return document
 
 
 def _check_any_read(confusion: Mapping[str, Any], split: str) -> None:

@@ -4,9 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from deeplab.config.build import build_inference, prepare_network
+from deeplab.config.build import build_inference, place_network
 from deeplab.config.check import check_device
 from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network
 from deeplab.config.make import make
@@ -34,11 +32,7 @@ def open_network(config: "DictConfig", own: Plain) -> tuple[NetworkScores, Label
     plain = overlay(carried, config)
     preflight({"data": plain["data"]})
     network = rebuild_network(plain, tensors, own["checkpoint"])
-    if own["trainer"]["num_threads"]:
-        torch.set_num_threads(own["trainer"]["num_threads"])
-    if own["trainer"]["accelerator"] in ("gpu", "cuda"):
-        network.cuda()
-    prepare_network(network, own["trainer"])
+    place_network(network, own["trainer"])
     data = plain["data"]
     split = own["search"]["split"] or data["val_split"]
     layout = make(data["layout"], "data.layout")

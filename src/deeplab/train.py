@@ -1,6 +1,8 @@
 """`deeplab train`: train a network, then score the chosen checkpoint before and after the CRF."""
 
 import logging
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,10 @@ from deeplab.errors import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from deeplab.training.leaving import Leaving
     from deeplab.training.module import SegmentationModule
+    from deeplab.training.ranks import Ranks
+    from deeplab.training.run_record import RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +23,7 @@ def train(config: "DictConfig", folder: Path) -> None:
     """Train and evaluate as `config` says; everything that is written lies in `folder`."""
     from deeplab.config.build import (
         build_data,
+        build_loggers,
         build_module,
         build_network,
         freeze,
@@ -27,66 +33,116 @@ def train(config: "DictConfig", folder: Path) -> None:
     from deeplab.config.check import check, check_crop
     from deeplab.config.from_checkpoint import check_resume
     from deeplab.config.preflight import to_plain
+    from deeplab.config.recorded import recorded
+    from deeplab.config.resume import resume_from
     from deeplab.scoring import score
+    from deeplab.training.leaving import Leaving
+    from deeplab.training.media_logging import closing
+    from deeplab.training.ranks import Ranks
     from deeplab.training.run_record import RunRecord
     from deeplab.training.seeding import seed_everything
 
     plain = to_plain(config)
     check(plain)
-    with RunRecord(folder, name=plain["name"], seed=plain["seed"]) as record:
+    record = RunRecord(folder, name=plain["name"], seed=plain["seed"], **recorded(plain))
+    with record, Leaving() as leaving, Ranks(leaving, plain["trainer"]["lost_after"], record.end) as ranks:
         seed_everything(plain["seed"])
         network = build_network(plain["model"], len(plain["data"]["class_names"]))
         check_crop(plain, network)
-        if plain["resume"] is not None:
-            check_resume(plain, network)
+        resume = resume_from(plain["resume"], folder)
+        if resume is not None:
+            check_resume(plain, network, resume)
         freeze_bn = initialise(network, plain)
         freeze(network, plain["optim"]["freeze"])
         prepare_network(network, plain["trainer"])
         data = build_data(plain, network)
+        if record.is_writer:
+            record.update(data=data.fingerprints())
+            _tell_differences(plain["rerun_of"], folder)
         module = build_module(plain, network, freeze_bn)
-        best, last = _fit(plain, module, data, folder, record)
-        chosen = _chosen(plain["evaluate"], best, last)
-        if chosen is not None:
-            _load_network(module, chosen)
-            score(plain, module, data, plain["data"]["val_split"], folder)
+        loggers = build_loggers(plain, folder)
+        with closing(loggers) as shown:
+            best, last = _fit(plain, module, data, folder, _Run(record, leaving, ranks, resume, loggers))
+            chosen = _chosen(plain["evaluate"], best, last)
+            if chosen is not None:
+                _load_network(module, chosen)
+                split = plain["data"]["val_split"]
+                document = score(plain, module, data, split, folder, leaving=leaving, ranks=ranks)
+                if document is not None:
+                    for each in shown:
+                        each.show_result(document, folder)
+
+
+@dataclass
+class _Run:
+    """What surrounds a training."""
+
+    record: "RunRecord"
+    leaving: "Leaving"
+    ranks: "Ranks"
+    resume: Path | None
+    loggers: list[Any]
 
 
 def _fit(
-    plain: dict[str, Any], module: "SegmentationModule", data: Any, folder: Path, record: Any
+    plain: dict[str, Any], module: "SegmentationModule", data: Any, folder: Path, run: _Run
 ) -> tuple[Path | None, Path]:
     """Train; return the best checkpoint (None without validation) and the last."""
-    from deeplab.config.build import build_callbacks, build_crf_evaluation, build_loggers, build_trainer
+    from deeplab.config.build import build_callbacks, build_crf_evaluation, build_trainer
+    from deeplab.config.effective_batch import effective_batch
+    from deeplab.config.same import what_is_the_same
+    from deeplab.training.checkpoint_writing import PREVIOUS, WholeFiles
     from deeplab.training.checkpoints import checkpoint_callbacks
+    from deeplab.training.leaving import LeaveBetweenBatches
+    from deeplab.training.media_logging import MediaLogger, ValidationMedia
     from deeplab.training.module import LossNotFinite
     from deeplab.training.seeding import RankSeed
     from deeplab.training.throughput import Throughput, peak_memory
 
     optim, settings = plain["optim"], plain["trainer"]
     throughput = Throughput(optim["global_batch_size"])
-    best, last = checkpoint_callbacks(folder / "checkpoints", settings["checkpoint_every_n_steps"])
-    crf = build_crf_evaluation(plain["crf"], plain["data"]["class_names"])
-    callbacks = [RankSeed(plain["seed"]), throughput, *([crf] if crf else []), best, last, *build_callbacks(plain)]
+    last_is_damaged = run.resume is not None and run.resume.name == PREVIOUS
+    files = WholeFiles(stops=settings["if_checkpoint_fails"] == "stop", keep_replaced=not last_is_damaged)
+    best, last = checkpoint_callbacks(folder / "checkpoints", settings["checkpoint_every_n_steps"], files)
+    names = plain["data"]["class_names"]
+    media = ValidationMedia([each for each in run.loggers if isinstance(each, MediaLogger)], names)
+    crf = build_crf_evaluation(plain["crf"], names, media.add_refined if media.loggers else None)
+    callbacks = [RankSeed(plain["seed"]), LeaveBetweenBatches(run.leaving), throughput, *([crf] if crf else [])]
+    callbacks += [*([media] if media.loggers else []), best, last, *build_callbacks(plain)]
     trainer = build_trainer(
-        settings, callbacks, build_loggers(plain, folder), folder, optim["max_steps"], not module.freeze_bn
-    )
-    log.info(
-        "Training %s: %d steps of %d pictures in %s",
-        plain["name"],
-        optim["max_steps"],
-        optim["global_batch_size"],
+        settings,
+        callbacks,
+        run.loggers,
         folder,
+        optim["max_steps"],
+        not module.freeze_bn,
+        ranks=run.ranks,
+        same=what_is_the_same(plain) | {"resume": str(run.resume)},
     )
-    resume = None if plain["resume"] is None else Path(plain["resume"]).expanduser()
+    if run.resume is not None:  # into the old folder, as the documents say: its checkpoints are meant to be there
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+    log.info("Training %s: %d steps in %s", plain["name"], optim["max_steps"], folder)
+    log.info("%s", effective_batch(plain, trainer.world_size, not module.freeze_bn))
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=run.resume, weights_only=True)
     except LossNotFinite as error:
         raise InputError(_not_finite(error, folder)) from error
-    record.update(
+    run.record.update(
         images_per_second=throughput.images_per_second,
         peak_memory=peak_memory(module.device),
         steps=trainer.global_step,
     )
     return (Path(best.best_model_path) if best.best_model_path else None), last.path
+
+
+def _tell_differences(before: str | None, now: Path) -> None:
+    from deeplab.reporting.repetition import what_differs
+
+    if before is None:
+        return
+    sentences = what_differs(Path(before), now)
+    for sentence in sentences or ["Nothing differs: code, environment, data and configuration are as they were."]:
+        log.log(logging.WARNING if sentences else logging.INFO, "Repeating %s. %s", before, sentence)
 
 
 def _chosen(which: str, best: Path | None, last: Path) -> Path | None:

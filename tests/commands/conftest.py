@@ -23,6 +23,7 @@ from PIL import Image
 
 from deeplab.cli import MODULES
 
+WITHOUT_HYDRA = ("runs",)
 CLASSES = ("ground", "grass", "sky")
 COLOURS = np.array([[150, 60, 40], [40, 160, 60], [60, 80, 200]], dtype=np.float64)
 
@@ -108,7 +109,8 @@ def call(folder: Path, command: str, *arguments: str) -> Result:
     `--run` is what Hydra finds out for itself by composing the configuration once more.
     """
     sweeps = any(each.startswith(("sweep=", "resume_sweep=")) for each in arguments)
-    mode = () if sweeps or {"-m", "--help", "--cfg"} & set(arguments) else ("--run",)
+    without_run = sweeps or command in WITHOUT_HYDRA or {"-m", "--help", "--cfg"} & set(arguments)
+    mode = () if without_run else ("--run",)
     out, err, crashed, code = StringIO(), StringIO(), False, 0
     with _as_before(), redirect_stdout(out), redirect_stderr(err):
         os.chdir(folder)

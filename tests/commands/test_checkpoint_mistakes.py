@@ -7,6 +7,9 @@ import shutil
 import pytest
 import torch
 
+from deeplab.config.continue_run import continued
+from deeplab.errors import InputError
+
 EVALUATE, PREDICT, RESUME = "evaluate", "predict", "resume"
 
 
@@ -182,12 +185,55 @@ def test_resume_refuses_a_checkpoint_without_the_optimizers_state(use, content, 
         (["optim=sgd_poly"], ["optim.optimizer._target_=torch.optim.AdamW", "torch.optim.SGD"]),
         (["optim.freeze=[head]"], ["optim.freeze=[]", "['head']"]),
         (["optim.global_batch_size=2", "optim.loss_group=2"], ["batches of 4", "batches of 2"]),
+        (["seed=1"], ["seed=0", "this run has 1"]),
+        (["data.train_split=val"], ["data.train_split=train", "val"]),
     ],
     ids=str,
 )
 def test_resume_refuses_another_training(run, checkpoint, own_data, overrides, parts):
     same = ["optim=adamw_poly", *own_data, "optim.max_steps=25"]
     run("train", *same, f"resume={checkpoint}", *overrides).refused(*parts)
+
+
+def test_resume_refuses_other_pictures_of_the_same_number(run, checkpoint, trained, own_data, tmp_path):
+    shutil.copytree(trained.data, tmp_path / "other")
+    for kind in ("images", "masks"):
+        for path in (tmp_path / "other" / kind / "train").iterdir():
+            path.rename(path.with_name(f"other_{path.name}"))
+    same = ["optim=adamw_poly", *own_data, "optim.max_steps=25", f"data.root={tmp_path / 'other'}"]
+    run("train", *same, f"resume={checkpoint}").refused("other training pictures", "init.path")
+
+
+def test_resume_from_a_folder(run, trained, own_data, tmp_path):
+    same = ["optim=adamw_poly", *own_data, "optim.max_steps=25"]
+    shutil.copytree(trained.folder / "checkpoints", tmp_path / "run" / "checkpoints")
+    damaged = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    damaged.write_bytes(damaged.read_bytes()[:-200])
+    result = run("train", *same, "resume=auto", "hydra.run.dir=run").worked()
+    assert f"{damaged} is damaged" in result.err and "going on from the one before it" in result.err
+    assert torch.load(damaged, weights_only=True)["global_step"] == 25
+    (tmp_path / "empty").mkdir()
+    run("train", *same, "resume=empty").refused("resume=empty", "no checkpoints/last.ckpt")
+    run("train", *same, "resume=auto", "hydra.run.dir=new", "evaluate=none").worked()
+
+
+def test_a_runs_folder_repeats_its_command_line(tmp_path):
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text("- seed=3\n- resume=auto\n- data.root='My Data'\n")
+    folder = tmp_path / "run"
+    assert continued(["--config-dir=x", f"resume={folder}", "optim.max_steps=9"]) == [
+        "--config-dir=x",
+        "seed=3",
+        "data.root='My Data'",
+        "optim.max_steps=9",
+        "resume=auto",
+        f"hydra.run.dir={folder}",
+    ]
+    for left_alone in (["seed=1"], ["resume=auto"], [f"resume={folder}/last.ckpt"], [f"resume={tmp_path}"]):
+        assert continued(left_alone) == left_alone
+    (folder / ".hydra" / "overrides.yaml").write_text("a: b")
+    with pytest.raises(InputError, match="no list of overrides"):
+        continued([f"resume={folder}"])
 
 
 def test_resume_goes_on(use, checkpoint, tmp_path):

@@ -76,7 +76,11 @@ def test_a_trainings_metrics_predictions_and_matrices_agree(trained):
     assert document["version"]["deeplab"]
     assert document["config"]["data"]["root"] == str(trained.data)
     assert json.loads((trained.folder / "run.json").read_text())["state"] == "finished"
-    assert {path.name for path in (trained.folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (trained.folder / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+        "previous.ckpt",
+    }
     assert "mIoU" in trained.result.out
 
 

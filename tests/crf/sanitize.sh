@@ -4,6 +4,7 @@
 # PYTHON needs setuptools, pybind11, numpy, pytest and hypothesis. The normal build is left alone.
 set -e
 python=$(command -v "${1:-python}")
+case $python in /*) ;; *) python=$PWD/$python ;; esac  # some shells leave a relative path as it is
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

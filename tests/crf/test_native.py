@@ -75,7 +75,7 @@ def test_labels_that_fall_idle_rise_again(large_bytes: int, like_a_large_picture
     crfs = [DenseCRF(params, "native", num_threads=threads) for threads in (1, 3)]
     expected = crfs[0](probs, None, initial=initial)
     native._native.set_large_bytes(large_bytes)
-    native._native.scale_negligible(150)
+    native._native.scale_negligible(40)
     try:
         results = [crf(probs, None, initial=initial) for crf in crfs]
         early = DenseCRF(CRFParams(iterations=4, bilateral_weight=0, gaussian_weight=6), "native")

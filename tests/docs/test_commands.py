@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from deeplab.cli import COMMANDS
+from deeplab.compare import with_runs
 from deeplab.config import schema
 from deeplab.config.build import build_inference, build_network, freeze
 from deeplab.config.build_crf import build_crf_params
@@ -34,6 +35,7 @@ from deeplab.config.preflight import preflight, to_plain
 from deeplab.config.sweep_arguments import KEYS, expand
 from deeplab.crf_search.cells import grid
 from deeplab.preparation.prepare import recipe
+from deeplab.runs import options
 from deeplab.search_inputs import overlay_crf
 from deeplab.submission.formats import server_format
 from deeplab.sweeping.record import SweepRecord
@@ -227,6 +229,10 @@ def search_crf(overrides: list[str], flags: dict[str, str]) -> None:
     preflight(own["data"])
 
 
+def compare(overrides: list[str], flags: dict[str, str]) -> None:
+    assert to_plain(composed("compare", overrides, flags))["runs"]
+
+
 def check_data(overrides: list[str], flags: dict[str, str]) -> None:
     preflight({"data": to_plain(composed("data check", overrides, flags))["data"]})
 
@@ -241,13 +247,21 @@ def validate_archive(overrides: list[str], flags: dict[str, str]) -> None:
     server_format(to_plain(composed("data validate", overrides, flags))["format"], "format")
 
 
+def rerun(overrides: list[str], flags: dict[str, str]) -> None:
+    folder, *given = overrides
+    assert re.match(r"outputs/(\w+/)+TIME(/\d+)?$", folder), f"{folder}: write outputs/EXPERIMENT/TIME"
+    composed("train", given, flags)
+
+
 CHECKS = {
     "train": train,
+    "rerun": rerun,
     "model": model,
     "evaluate": evaluate,
     "predict": predict,
     "crf": refine_scores,
     "search-crf": search_crf,
+    "compare": compare,
     "data check": check_data,
     "data prepare": prepare_data,
     "data validate": validate_archive,
@@ -268,10 +282,13 @@ def check_line(line: str) -> None:
     if words == ["--help"]:
         return
     name = command_of(line)
+    if name == "runs":  # no command of Hydra's
+        options(words[1:])
+        return
     words = words[1 + name.count(" ") :]
     if name == "train" and set(KEYS) & {word.split("=")[0] for word in words}:
         words = flags_first(expand(words))
-    command = parsed(words)
+    command = parsed(with_runs(words) if name == "compare" else words)
     if command.flags.keys() & {"--help", "--cfg"}:
         composed(name, command.overrides, command.flags)
         return
@@ -321,6 +338,8 @@ def test_every_command_has_an_example() -> None:
         "deeplab predict checkpoint=outputs/demo/TIME/checkpoints/best.ckpt input=photos",
         "deeplab predict checkpoint=outputs/demo/TIME/checkpoints/best.ckpt input=photos output=x inference.scale=1",
         "deeplab crf images=photos probs=scores",
+        "deeplab rerun seed=1",
+        "deeplab rerun outputs/demo/TIME sead=1",
         "deeplab crf images=photos probs=scores output=x crf.sigma=3",
         "deeplab data",
         "deeplab data chekc data=voc12 data.root=x",

@@ -1,5 +1,6 @@
 """Tiny networks, hand-made batches and a Trainer; also imported by the scripts that tests run in other processes."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from deeplab.config.build import WARNINGS_WITHOUT_USE
 from deeplab.inference.probabilities import Inference
 from deeplab.models.deeplab import DeepLab
 from deeplab.models.heads import Classifier, LargeFOV
@@ -21,6 +23,8 @@ from deeplab.training.module import SegmentationModule
 from deeplab.training.run_metrics import RunMetrics
 from deeplab.training.schedule import Poly
 
+# Tests train without validation, and go on in the folder of a run that was killed.
+MEANT_HERE = ("You defined a `validation_step` but have no", "Checkpoint directory .* exists and is not empty")
 NUM_CLASSES = 4
 NAMES = ["ground", "ball", "crate", "ring"]
 MULTIPLIERS = {"backbone_weight": 1.0, "backbone_bias": 2.0, "head_weight": 10.0, "head_bias": 20.0}
@@ -183,6 +187,8 @@ def make_trainer(folder: Path, steps: int, callbacks: Sequence[pl.Callback] = ()
         "logger": [RunMetrics(folder)],
         "default_root_dir": str(folder),
     }
+    for message in (*WARNINGS_WITHOUT_USE, *MEANT_HERE):
+        warnings.filterwarnings("ignore", message)
     return pl.Trainer(callbacks=list(callbacks), **{**defaults, **options})
 
 

@@ -31,7 +31,7 @@ from deeplab.training.module import LossNotFinite
 from deeplab.training.seeding import RankSeed
 
 FOLDER, RANKS, RANK = Path(sys.argv[1]), int(sys.argv[2]), int(os.environ.get("LOCAL_RANK", "0"))
-STEPS = 5
+STEPS = 20
 
 
 class Exchanges(pl.Callback):
@@ -51,14 +51,16 @@ class Exchanges(pl.Callback):
 
 def trainer_of(name: str, steps: int, callbacks: list[pl.Callback], **options: Any) -> pl.Trainer:
     spread = {"devices": RANKS, "strategy": "ddp"} if RANKS > 1 else {}
-    return make_trainer(FOLDER / name, steps, callbacks, precision="64-true", **spread, **options)
+    return make_trainer(FOLDER / name, steps, callbacks, **{"precision": "64-true", **spread, **options})
 
 
 def shared_batches(**options: Any) -> Batches:
     return Batches(ranks=RANKS, rank=RANK, **options)
 
 
-def train(name: str, scales: Any = (), dropout: float = 0.0, **changes: Any) -> dict[str, Any]:
+def train(
+    name: str, scales: Any = (), dropout: float = 0.0, precision: str = "64-true", **changes: Any
+) -> dict[str, Any]:
     record, exchanges = Record(), Exchanges()
     module = make_module(make_network(scales=scales, dropout=dropout), **changes)
     masks: list[torch.Tensor] = []
@@ -67,7 +69,7 @@ def train(name: str, scales: Any = (), dropout: float = 0.0, **changes: Any) -> 
         layer.register_forward_pre_hook(lambda _, inputs: (inputs[0] * 0 + 1,))
         layer.register_forward_hook(lambda _, __, out: masks.append(out.detach().clone()))
     callbacks = [RankSeed(7), record, exchanges]
-    trainer_of(name, STEPS, callbacks).fit(module, shared_batches(crop=65 if scales else 33))
+    trainer_of(name, STEPS, callbacks, precision=precision).fit(module, shared_batches(crop=65 if scales else 33))
     return {
         "steps": record.steps,
         "weights": module.network.state_dict(),
@@ -117,6 +119,7 @@ def main() -> None:
             "one_picture_groups": train("a", loss_group=1, batch_size_per_device=3),
             "groups_over_ranks": train("b", loss_group=8, batch_size_per_device=1),
             "multi_scale": train("c", scales=(1.0, 0.75, 0.5), loss_group=4, batch_size_per_device=2),
+            "float32": train("e", loss_group=4, batch_size_per_device=2, precision="32-true"),
             "dropout": train("d", dropout=0.5),
             "evaluate": evaluate(),
             "not_finite": not_finite(),

@@ -8,9 +8,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from deeplab.errors import InputError
 from deeplab.models.checkpoint_file import CHECKPOINT_KEY
-from deeplab.training.checkpoints import WholeFiles, checkpoint_callbacks
+from deeplab.training.checkpoints import checkpoint_callbacks
 from deeplab.training.seeding import RankSeed
 
 STEPS = 11
@@ -83,7 +82,9 @@ def test_a_killed_run_ends_as_an_undisturbed_one(
     undisturbed = fit(tmp_path / "a", every, validate=validate)
     fit(tmp_path / "b", every, StopAt(kill), validate=validate)
     last = tmp_path / "b" / "checkpoints" / "last.ckpt"
-    assert torch.load(last, weights_only=True)["global_step"] == kill // every * every
+    # the last one that was due, or was written before a validation
+    written = max(kill // every * every, kill // validate * validate)
+    assert torch.load(last, weights_only=True)["global_step"] == written
     resumed = fit(tmp_path / "b", every, resume=last, validate=validate)
     assert same_weights(undisturbed, resumed)
     assert rows(tmp_path / "a") == rows(tmp_path / "b")
@@ -93,12 +94,16 @@ def test_a_killed_run_ends_as_an_undisturbed_one(
     assert validated == list(range(validate, STEPS + 1, validate))
 
 
-def test_a_run_killed_while_it_validates_validates_again(fit: Any, tmp_path: Path) -> None:
-    undisturbed = fit(tmp_path / "a", 2)
-    fit(tmp_path / "b", 2, StopAt(6, validating=True))
+# In the middle of an epoch, at its end, and after the last step, whose checkpoint waits for the validation.
+@pytest.mark.parametrize(("validate", "kill", "written"), [(3, 6, 6), (2, 6, 6), (4, 8, 8), (2, 4, 4), (11, 11, 9)])
+def test_a_run_killed_while_it_validates_validates_again(
+    validate: int, kill: int, written: int, fit: Any, tmp_path: Path
+) -> None:
+    undisturbed = fit(tmp_path / "a", 3, validate=validate)
+    fit(tmp_path / "b", 3, StopAt(kill, validating=True), validate=validate)
     last = tmp_path / "b" / "checkpoints" / "last.ckpt"
-    assert torch.load(last, weights_only=True)["global_step"] == 4
-    assert same_weights(undisturbed, fit(tmp_path / "b", 2, resume=last))
+    assert torch.load(last, weights_only=True)["global_step"] == written
+    assert same_weights(undisturbed, fit(tmp_path / "b", 3, resume=last, validate=validate))
     assert rows(tmp_path / "a") == rows(tmp_path / "b")
 
 
@@ -125,7 +130,7 @@ def test_dropout_draws_differently_in_every_step(tiny: Any, segmentation: Any, b
 def test_best_and_last_and_what_they_hold(fit: Any, tmp_path: Path) -> None:
     module = fit(tmp_path, 3)
     folder = tmp_path / "checkpoints"
-    assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
     best, last = (torch.load(folder / name, weights_only=True) for name in ("best.ckpt", "last.ckpt"))
     assert last["global_step"] == STEPS
     assert last[CHECKPOINT_KEY] == {"config": {"name": "test"}}
@@ -141,18 +146,3 @@ def test_last_knows_the_best_score(fit: Any, tmp_path: Path) -> None:
     last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     [state] = [state for name, state in last["callbacks"].items() if name.startswith("ModelCheckpoint")]
     assert float(state["best_model_score"]) == pytest.approx(float(rows(tmp_path)[-1]["val/miou"]))
-
-
-def test_no_half_checkpoint_takes_the_place_of_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "new" / "last.ckpt"
-    WholeFiles().save_checkpoint({"step": 1}, path)
-
-    def full_disk(checkpoint: Any, file: Any) -> None:
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(InputError, match="No space"):
-        WholeFiles().save_checkpoint({"step": 2}, path)
-    assert torch.load(path, weights_only=True) == {"step": 1}
-    assert [each.name for each in path.parent.iterdir()] == ["last.ckpt"]

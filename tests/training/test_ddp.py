@@ -11,7 +11,8 @@ import pytest
 import torch
 
 SCRIPT = Path(__file__).with_name("ddp_run.py")
-STEPS, RELATIVE = 5, 1e-9
+STEPS = 20
+RELATIVE = {"float32": 1e-5}  # else float64, 1e-9
 
 pytestmark = pytest.mark.slow
 
@@ -46,17 +47,18 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return loaded
 
 
-@pytest.mark.parametrize("case", ["one_picture_groups", "groups_over_ranks", "multi_scale"])
+@pytest.mark.parametrize("case", ["one_picture_groups", "groups_over_ranks", "multi_scale", "float32"])
 def test_losses_and_weights_are_those_of_one_process(case: str, results: dict[str, Any]) -> None:
-    one = results["one"][case]
+    one, relative = results["one"][case], RELATIVE.get(case, 1e-9)
     assert len(one["steps"]) == STEPS
-    assert one["steps"][0]["train/loss"] != pytest.approx(one["steps"][-1]["train/loss"], rel=1e-3)
+    losses = [step["train/loss"] for step in one["steps"]]
+    assert max(losses) > 1.001 * min(losses)
     for rank in ("first", "second"):
         other = results[rank][case]
-        assert other["steps"] == [pytest.approx(step, rel=RELATIVE) for step in one["steps"]]
+        assert other["steps"] == [pytest.approx(step, rel=relative) for step in one["steps"]]
         for name, value in one["weights"].items():
             value = value.double()
-            assert (other["weights"][name] - value).norm() <= RELATIVE * value.norm(), name
+            assert (other["weights"][name] - value).norm() <= relative * value.norm(), name
 
 
 # 4 pictures a rank in micro-batches of 3, 1 and 2; the network's gradients fit in one bucket.

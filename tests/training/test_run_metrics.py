@@ -34,7 +34,7 @@ def test_what_a_run_writes(
     assert list(written[0])[:2] == ["step", "epoch"]
     expected = {f"train/loss_{name}" for name in ("fused", "x1", "x075", "x05")}
     expected |= {f"train/lr/{part}_{kind}" for part in ("backbone", "head") for kind in ("weight", "bias")}
-    expected |= {"train/loss", "train/images_per_second", "train/data_wait"}
+    expected |= {"train/loss", "train/grad_norm", "train/images_per_second", "train/data_wait", "train/peak_memory"}
     assert {name for name, value in trained[-1].items() if value} == expected | {"step", "epoch"}
     assert {"val/miou", "val/miou_crf", "val/pixel_accuracy", "val/pixel_accuracy_crf"} <= set(written[0])
     assert [name for name in written[0] if name.startswith("val/iou/")]

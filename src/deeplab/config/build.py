@@ -6,6 +6,7 @@ Lightning takes seconds to import: only the functions that need it import it, so
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,17 +30,27 @@ if TYPE_CHECKING:
     from deeplab.data.module import SegmentationData
     from deeplab.training.crf_evaluation import CRFEvaluation, Refined
     from deeplab.training.module import SegmentationModule
+    from deeplab.training.ranks import Ranks
 
 log = logging.getLogger(__name__)
 
 Plain = dict[str, Any]
-# Lightning's: about its own code, short epochs, and resumed runs, which have a folder and an evaluation of their own.
+# Lightning's: about its own code, short epochs, and resumed runs, which have a folder and an evaluation of their own;
+# about layers that `optim.freeze_bn` holds; about an srun that happens to be installed. torch's: about the first step
+# of a float16 run, which the scaler leaves out while it looks for its scale.
 WARNINGS_WITHOUT_USE = (
+    r"Found \d+ module\(s\) in eval mode",
+    "The `srun` command is available",
+    r"Detected call of `lr_scheduler\.step\(\)` before",
     ".*treespec, LeafSpec",
     "The number of training batches",
     "The dirpath has changed",
     "Be aware that when using `ckpt_path`",
+    "The `srun` command is available",
+    "Checkpoint directory .* exists and is not empty",
 )
+# By precision: what convolutions compute in; None is the type of the weights.
+ARITHMETIC = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def build_network(model: Plain, num_classes: int) -> DeepLab | MultiScale:
@@ -165,15 +176,11 @@ def build_loggers(config: Plain, folder: Path) -> list[Logger]:
 
 
 def build_callbacks(config: Plain) -> list[pl.Callback]:
-    """Progress, a panel of masks where W&B logs, and the user's own callbacks."""
+    """Progress, and the user's own callbacks."""
     from deeplab.training.progress import progress_display
 
     bar = config["trainer"]["progress_bar"]
     ours: list[pl.Callback] = [progress_display(config["trainer"]["log_every_n_steps"])] if bar else []
-    if "wandb" in (config["logger"] or {}).get("_target_", ""):
-        from deeplab.training.wandb_logging import MaskPanel
-
-        ours.append(MaskPanel(config["data"]["class_names"]))
     return ours + [make(each, f"callbacks.{name}") for name, each in (config["callbacks"] or {}).items()]
 
 
@@ -184,8 +191,12 @@ def build_trainer(
     folder: Path,
     max_steps: int = -1,
     trains_batch_norm: bool = False,
+    ranks: Ranks | None = None,
+    same: Plain | None = None,
 ) -> pl.Trainer:
     """Lightning's Trainer; validation and checkpoints are counted in optimizer steps.
+
+    Where it uses several processes, `ranks` watches them, and what is in `same` has to be equal on all.
 
     Batch normalisation that is trained takes its statistics over all GPUs (torch has no such layer on the CPU).
 
@@ -196,17 +207,23 @@ def build_trainer(
 
     if trainer["num_threads"]:
         torch.set_num_threads(trainer["num_threads"])
-    every = trainer["val_every_n_steps"]
+    every, every_n = trainer["val_every_n_steps"], trainer["log_every_n_steps"]
     validates = every is not None and 0 < every <= max_steps
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # it announces absent devices and other products
     for message in WARNINGS_WITHOUT_USE:
         warnings.filterwarnings("ignore", message)
+    devices, num_nodes = processes(trainer)
+    strategy: Any = trainer["strategy"]
     try:
-        return pl.Trainer(
+        if ranks is not None and (strategy == "ddp" or (strategy == "auto" and num_devices(trainer) > 1)):
+            from deeplab.training.ddp import WatchedDDP
+
+            strategy = WatchedDDP(ranks, trainer["start_timeout"], trainer["timeout"], same or {})
+        made = pl.Trainer(
             accelerator=trainer["accelerator"],
-            devices=trainer["devices"],
-            num_nodes=trainer["num_nodes"],
-            strategy=trainer["strategy"],
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=strategy,
             precision=trainer["precision"],
             deterministic=trainer["deterministic"],
             max_steps=max_steps,
@@ -214,7 +231,7 @@ def build_trainer(
             check_val_every_n_epoch=None if validates else 1,
             limit_val_batches=None if validates or max_steps < 0 else 0,
             num_sanity_val_steps=0,
-            log_every_n_steps=trainer["log_every_n_steps"],
+            log_every_n_steps=every_n if max_steps < 0 else min(every_n, max_steps),
             enable_progress_bar=any(isinstance(each, pl.callbacks.ProgressBar) for each in callbacks),
             enable_model_summary=False,
             use_distributed_sampler=False,
@@ -224,8 +241,30 @@ def build_trainer(
             default_root_dir=str(folder),
             **trainer["options"],
         )
+        # Signals are caught in training/leaving.py alone: Lightning's handler exchanges tensors between the ranks
+        # wherever it finds them, and requeues Slurm jobs on SIGUSR1.
+        made._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        return made
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(refusal("trainer", error)) from error
+
+
+def processes(trainer: Plain) -> tuple[Any, int]:
+    """Devices a node and nodes; where torchrun started the processes, what it started."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["GROUP_WORLD_SIZE"])
+    return trainer["devices"], trainer["num_nodes"]
+
+
+def num_devices(trainer: Plain) -> int:
+    """How many processes the trainer's section asks for, over all nodes."""
+    devices, nodes = processes(trainer)
+    if isinstance(devices, list):
+        return len(devices) * nodes
+    if str(devices) in ("auto", "-1"):
+        gpus = torch.cuda.device_count() if trainer["accelerator"] in ("auto", "gpu", "cuda") else 0
+        return max(1, gpus) * nodes
+    return int(devices) * nodes if str(devices).isdigit() else nodes
 
 
 def prepare_network(network: nn.Module, trainer: Plain) -> None:
@@ -235,3 +274,20 @@ def prepare_network(network: nn.Module, trainer: Plain) -> None:
     if trainer["compile"]:
         # What multi-scale inputs share is the inner network: training calls that one, not the wrapper.
         (network.network if isinstance(network, MultiScale) else network).compile()
+
+
+def place_network(network: nn.Module, trainer: Plain) -> None:
+    """Threads, device, memory format, compilation and precision, for commands that run without Lightning.
+
+    Raises InputError for a precision that only Lightning has.
+    """
+    if trainer["num_threads"]:
+        torch.set_num_threads(trainer["num_threads"])
+    device = "cuda" if trainer["accelerator"] in ("gpu", "cuda") else "cpu"
+    precision = trainer["precision"]
+    if precision not in ARITHMETIC:
+        raise InputError(f"trainer.precision={precision}: this command knows {', '.join(ARITHMETIC)}.")
+    network.to(device)
+    prepare_network(network, trainer)
+    if ARITHMETIC[precision] is not None:
+        network.forward = torch.autocast(device, ARITHMETIC[precision])(network.forward)  # type: ignore[method-assign]

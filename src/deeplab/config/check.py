@@ -34,6 +34,9 @@ AT_LEAST = {
     "trainer.log_every_n_steps": 1,
     "trainer.val_every_n_steps": 1,
     "trainer.checkpoint_every_n_steps": 1,
+    "trainer.start_timeout": 1,
+    "trainer.timeout": 1,
+    "trainer.lost_after": 5,
 }
 
 
@@ -51,6 +54,10 @@ def check(config: Plain) -> None:
         raise InputError(f"seed={config['seed']}: it must be less than 2**32.")
     if config["evaluate"] not in ("best", "last", "none"):
         raise InputError(f"evaluate={config['evaluate']}: choose best, last or none.")
+    if config["trainer"]["if_checkpoint_fails"] not in ("stop", "go_on"):
+        raise InputError(
+            f"trainer.if_checkpoint_fails={config['trainer']['if_checkpoint_fails']}: choose stop or go_on."
+        )
     check_device(config["trainer"])
     _check_monitors(config)
 
@@ -76,11 +83,16 @@ def check_crop(config: Plain, network: DeepLab | MultiScale) -> None:
 
 
 def check_device(trainer: Plain) -> None:
-    """Raise InputError when a GPU is asked for and there is none."""
+    """Raise InputError when a GPU is asked for and there is none, or what only a GPU can do without one."""
     if trainer["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
         raise InputError(
             f"trainer.accelerator={trainer['accelerator']}: this machine has no GPU that torch {torch.__version__} can "
             "use; take trainer=cpu."
+        )
+    on_cpu = trainer["accelerator"] == "cpu" or not torch.cuda.is_available()
+    if on_cpu and trainer["precision"] == "16-mixed":
+        raise InputError(
+            "trainer.precision=16-mixed needs a GPU (its losses are scaled there); take 32-true or bf16-mixed."
         )
 
 

@@ -14,13 +14,24 @@ from deeplab.config.explain import explain
 from deeplab.config.preflight import locate, targets, to_plain
 from deeplab.config.schema import CRFConfig, DataConfig, InferenceConfig
 from deeplab.errors import InputError
-from deeplab.models.checkpoint_file import CHECKPOINT_KEY, read_checkpoint
+from deeplab.models.checkpoint_file import CHECKPOINT_KEY, damage, read_checkpoint
 from deeplab.models.deeplab import DeepLab
 from deeplab.models.multi_scale import MultiScale
 
 Plain = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
 PREFIX = "network."
+# What makes another training of it; what a run may change on the way, as its length, is not among them.
+SAME_ON_RESUME = (
+    "optim.optimizer._target_",
+    "optim.freeze",
+    "data.name",
+    "data.class_names",
+    "data.train_split",
+    "data.hold_out",
+    "data.hold_out_seed",
+    "seed",
+)
 TRAINING_STATE = ("optimizer_states", "lr_schedulers", "loops")
 
 
@@ -34,10 +45,9 @@ def load_checkpoint(path: str) -> tuple[Plain, Tensors]:
     return checkpoint[CHECKPOINT_KEY]["config"], _network_tensors(checkpoint)
 
 
-def check_resume(config: Plain, network: DeepLab | MultiScale) -> None:
+def check_resume(config: Plain, network: DeepLab | MultiScale, path: Path) -> None:
     """Raise InputError for a checkpoint from which this training cannot go on."""
-    path = config["resume"]
-    checkpoint = _read(path, "resume")
+    checkpoint = _read(str(path), "resume")
     if any(not checkpoint.get(key) for key in TRAINING_STATE):
         raise InputError(f"resume={path}: it has a network but no state of training; start from it by init.path.")
     misfits = sorted(_misfits(network, _network_tensors(checkpoint)))
@@ -46,13 +56,18 @@ def check_resume(config: Plain, network: DeepLab | MultiScale) -> None:
             f"resume={path}: it holds another network than this configuration builds ({len(misfits)} tensors differ, "
             f"for example {misfits[0]}); resume with the configuration that it was trained with."
         )
-    before, now = checkpoint[CHECKPOINT_KEY]["config"]["optim"], config["optim"]
-    for key, old, new in (
-        ("optim.optimizer._target_", before["optimizer"]["_target_"], now["optimizer"]["_target_"]),
-        ("optim.freeze", before["freeze"], now["freeze"]),
-    ):
+    before = checkpoint[CHECKPOINT_KEY]["config"]
+    for key in SAME_ON_RESUME:
+        old, new = _value(before, key), _value(config, key)
         if old != new:
             raise InputError(f"resume={path}: it was trained with {key}={old}, this run has {new}; take the same.")
+
+
+def _value(config: Plain, key: str) -> Any:
+    node: Any = config
+    for name in key.split("."):
+        node = node.get(name)
+    return node
 
 
 def overlay(carried: Plain, given: DictConfig) -> Plain:
@@ -101,6 +116,9 @@ def _read(path: str, key: str) -> Plain:
         checkpoint = read_checkpoint(Path(path).expanduser())
     except ValueError as error:
         raise InputError(f"{key}: {error}") from error
+    fault = damage(Path(path).expanduser())
+    if fault is not None:
+        raise InputError(f"{key}: {path} is damaged ({fault}); take another checkpoint.")
     if not _is_ours(checkpoint):
         raise InputError(
             f"{key}: {path} is not a checkpoint of deeplab train (it carries no configuration); weights alone are "

@@ -83,6 +83,21 @@ PAGES = {
         ),
         ("data", "inference", "crf", "trainer"),
     ),
+    "compare": Page(
+        "Compare runs on one page: which variant won, by how much, how sure that is, and where in the pictures.\n"
+        "Reads run folders alone; writes report.html, which opens without a network, report.md and report.json.",
+        "RUN_OR_SWEEP... [KEY=VALUE ...]",
+        (
+            ("outputs/sweeps/TIME", "all runs of a sweep"),
+            (
+                "outputs/sweeps/TIME outputs/demo/TIME output=comparison",
+                "and another run; where to write",
+            ),
+            ("outputs/sweeps/TIME data.root=VOCdevkit", "the data set lies elsewhere than when the runs were made"),
+            ("outputs/sweeps/TIME figures=paper/figures", "also PDF, SVG and LaTeX for print"),
+        ),
+        (),
+    ),
     "data check": Page(
         "Read every file of a data set and report what is missing, unreadable or at odds with the rest.\n"
         "Ends with status 1 if anything is wrong; what only makes numbers differ from published ones is a warning.",

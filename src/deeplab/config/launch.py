@@ -17,14 +17,16 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from deeplab.config import schema, sweep_arguments, sweep_launcher
+from deeplab.config.common_folder import in_common_folder, tell_common_folder
+from deeplab.config.continue_run import continued
 from deeplab.config.explain import added_keys, conf_dir, explain, primary_config
 from deeplab.config.help import help_text
-from deeplab.errors import InputError
+from deeplab.errors import InputError, RunEndedError
 from deeplab.sweeping.sweep import SweepStoppedError
 
 # `checkpoint`, `input` and `output` stand at the top only: model.input is a section.
 PATH_KEYS = re.compile(
-    r"^(\+{0,2}(?:(?:checkpoint|input|output|resume|split|labels|archives?|ids)|"
+    r"^(\+{0,2}(?:(?:checkpoint|input|output|resume|split|labels|archives?|ids|figures)|"
     r"(?:[\w@/.]+\.)?(?:path|root|images|masks|lists|probs|train_split|val_split|dir)))=(.*)$",
     re.S,
 )
@@ -82,22 +84,23 @@ def _quoted(argument: str, sweeps: bool) -> str:
 def run(command: str, task: Task) -> None:
     """Compose `conf/<command>.yaml` with the command line's overrides and call `task(config, run folder)`.
 
-    A user's mistake (InputError, or what Hydra refuses) is printed as one sentence and ends with status 2; anything
-    else is written to the run's log with its traceback and raised.
+    A user's mistake (InputError, or what Hydra refuses) is printed as one sentence and ends with status 2, a run that
+    was ended from outside (RunEndedError) with its status; anything else is written to the run's log with its
+    traceback and raised.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would otherwise cut our exceptions short and exit by itself
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would contact the network
-    try:
-        arguments = sweep_arguments.expand(sys.argv[1:]) if command == "train" else sys.argv[1:]
-    except InputError as error:
-        _leave(command, str(error))
-    sys.argv[1:] = flags_first(quote_paths(arguments))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what a process that is waited for means is said by us
     if getattr(sys.modules["__main__"], "__spec__", None) is not None:
         sys.argv[0] = f"deeplab {command}"  # for messages and run.json; else Lightning needs the file's path there
     schema.register()
     sweep_launcher.register()
     job = _Job(command, task)
     try:
+        arguments = sys.argv[1:]
+        if command == "train":
+            arguments = sweep_arguments.expand(continued(arguments))
+        sys.argv[1:] = flags_first(quote_paths(in_common_folder(arguments)))
         if {"-h", "--help"} & set(sys.argv):
             print(help_text(command, [each for each in sys.argv[1:] if not each.startswith("-")]))
         else:
@@ -111,12 +114,17 @@ def run(command: str, task: Task) -> None:
         sweep_launcher.finish()
         sys.exit(128 + stopped.number)
     except InputError as error:
+        tell_common_folder(None)
         _leave(command, None if job.told else str(error))
+    except RunEndedError as error:
+        sys.exit(error.status)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        tell_common_folder(None)
         _leave(command, explain(error))
     except (OSError, ValueError) as error:
         if job.started:
             raise
+        tell_common_folder(None)
         _leave(command, _no_folder(error) if isinstance(error, OSError) else explain(error))
 
 
@@ -133,19 +141,32 @@ class _Job:
     def run(self, config: DictConfig) -> float | None:
         self.started = True
         folder = Path(HydraConfig.get().runtime.output_dir)
+        tell_common_folder(folder)
+        _hush_all_but_the_first()
         try:
             for sentence in added_keys(config):
                 raise InputError(sentence)
             return self.task(config, folder)
-        except InputError as error:
-            log.error("deeplab %s: %s", self.command, error)
+        except (InputError, RunEndedError) as error:
+            if not getattr(error, "told", False):  # by process 0, to all of several
+                log.error("deeplab %s: %s", self.command, error)
             if HydraConfig.get().mode is RunMode.RUN:
-                sys.exit(2)  # an exception would make Hydra print the overrides too
+                # an exception would make Hydra print the overrides too
+                sys.exit(error.status if isinstance(error, RunEndedError) else 2)
             self.told = True
             raise
         except Exception:
             log.exception("The run in %s failed", folder)
             raise
+
+
+def _hush_all_but_the_first() -> None:
+    """Leave the console to process 0 of several; the others still write to their own logs."""
+    from deeplab.training.run_record import is_first_process
+
+    for handler in logging.root.handlers:
+        if type(handler) is logging.StreamHandler and not is_first_process():
+            handler.setLevel(logging.ERROR)
 
 
 def _no_folder(error: OSError) -> str:

@@ -149,6 +149,10 @@ class TrainerConfig:
     log_every_n_steps: int = 10
     val_every_n_steps: int | None = 200
     checkpoint_every_n_steps: int | None = 200
+    if_checkpoint_fails: str = "stop"
+    start_timeout: float = 300.0
+    timeout: float = 1800.0
+    lost_after: float = 60.0
     progress_bar: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -173,6 +177,7 @@ class TrainConfig:
     logger: Any = MISSING
     callbacks: Any = None
     paper: Any = None
+    rerun_of: str | None = None
 
 
 @dataclass
@@ -295,12 +300,35 @@ class DataValidateConfig:
     count: int | None = None
 
 
+@dataclass
+class ComparedDataConfig:
+    """Where the pictures of compared runs lie."""
+
+    root: str | None = None
+
+
+@dataclass
+class CompareConfig:
+    """`deeplab compare`."""
+
+    runs: list[str] = field(default_factory=list)
+    output: str | None = None
+    bootstrap: int = 1000
+    seed: int = 0
+    pictures: int = 40
+    gallery_seed: int | None = None
+    figures: str | None = None
+    wandb: bool = False
+    data: ComparedDataConfig = field(default_factory=ComparedDataConfig)
+
+
 SCHEMAS = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
     "search_crf": SearchCRFConfig,
     "crf": RefineConfig,
+    "compare": CompareConfig,
     "data_check": DataCheckConfig,
     "data_prepare": DataPrepareConfig,
     "data_validate": DataValidateConfig,
@@ -312,6 +340,7 @@ OPEN = {
     "predict": ("inference", "crf", "trainer.options"),
     "search_crf": ("data", "inference", "crf", "trainer.options"),
     "crf": (),
+    "compare": (),
     "data_check": (),
     "data_prepare": (),
     "data_validate": (),

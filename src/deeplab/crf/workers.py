@@ -162,7 +162,8 @@ class _Worker:
         environment = {**os.environ, "OMP_NUM_THREADS": str(num_threads)}
         # Ctrl-C, and the end of a job that is announced to all its processes, are the parent's, which may have a
         # checkpoint to write first; the child inherits that they are blocked. It ends when its pipe closes.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        signals = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         try:
             self._process = subprocess.Popen([sys.executable, "-c", code], pass_fds=descriptors, env=environment)
         finally:

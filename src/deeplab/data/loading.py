@@ -1,7 +1,11 @@
 """Datasets and loaders: what runs in the worker processes, which import neither Lightning nor Hydra."""
 
 import logging
-from collections.abc import Callable, Iterator, Sized
+import os
+import signal
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import Any, cast
 
 import cv2
@@ -15,6 +19,8 @@ from deeplab.data.transforms import TrainTransform
 from deeplab.errors import InputError, UnreadableFileError
 
 log = logging.getLogger(__name__)
+
+ANNOUNCEMENTS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 
 Batch = dict[str, Any]
 
@@ -74,7 +80,7 @@ class PictureLoader(DataLoader[Batch]):
             num_workers=num_workers,
             multiprocessing_context="spawn" if num_workers else None,
             persistent_workers=num_workers > 0,
-            worker_init_fn=_single_threaded if num_workers else None,
+            worker_init_fn=_prepare_worker if num_workers else None,
             pin_memory=torch.cuda.is_available(),
             # Its own generator, so that starting an epoch takes no number from the stream that dropout uses.
             generator=torch.Generator().manual_seed(0),
@@ -82,13 +88,31 @@ class PictureLoader(DataLoader[Batch]):
         )
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        for batch in super().__iter__():
+        # Workers inherit that these are blocked. Who announces a job's end to all its processes means this one, which
+        # has a checkpoint to write first and needs its workers for that.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ANNOUNCEMENTS)
+        try:
+            batches = super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for batch in batches:
             if isinstance(batch, UnreadableFileError) and self._skip_unreadable:
                 log.warning("Left out: %s", batch)
             elif isinstance(batch, InputError):
                 raise batch
             else:
                 yield batch
+
+
+class EvaluationLoader(PictureLoader):
+    """One rank's share of whole pictures, which may be none.
+
+    Its length is then 1 nevertheless: a loader of length 0 would have Lightning leave the whole evaluation out on that
+    rank, together with the exchanges at its end, in which the others would wait.
+    """
+
+    def __len__(self) -> int:
+        return max(1, super().__len__())
 
 
 class TrainingLoader(PictureLoader):
@@ -101,7 +125,9 @@ class TrainingLoader(PictureLoader):
     `trainer.estimated_stepping_batches` on the way (Lightning issue 20550).
     """
 
-    def __init__(self, dataset: Dataset[Batch], sampler: TrainingSampler, num_workers: int) -> None:
+    def __init__(
+        self, dataset: Dataset[Batch], sampler: TrainingSampler, num_workers: int, ids: Sequence[str] = ()
+    ) -> None:
         super().__init__(
             dataset,
             num_workers,
@@ -111,6 +137,7 @@ class TrainingLoader(PictureLoader):
             collate_fn=_collate,
         )
         self._order = sampler
+        self._names = zlib.crc32("\n".join(ids).encode())
         self._handed_out = 0  # since the start of training
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
@@ -129,6 +156,12 @@ class TrainingLoader(PictureLoader):
         Raises InputError for a position in other data: another number of pictures or another global batch.
         """
         before = {key: state[key] for key in self._identity()}
+        if before["pictures"] != self._identity()["pictures"]:
+            raise InputError(
+                f"The checkpoint was made with other training pictures ({before['num_pictures']} of them) than this "
+                f"run has ({self._order.num_pictures}): their names differ; resume with the same data, or start a new "
+                "run from its weights by init.path."
+            )
         if before != self._identity():
             raise InputError(
                 f"The checkpoint was made with {before['num_pictures']} training pictures in global batches of "
@@ -138,7 +171,11 @@ class TrainingLoader(PictureLoader):
         self._handed_out = state["global_batch"]
 
     def _identity(self) -> dict[str, int]:
-        return {"num_pictures": self._order.num_pictures, "global_batch_size": self._order.global_batch_size}
+        return {
+            "num_pictures": self._order.num_pictures,
+            "global_batch_size": self._order.global_batch_size,
+            "pictures": self._names,
+        }
 
 
 def evaluation_loader(
@@ -148,9 +185,9 @@ def evaluation_loader(
     ranks: int = 1,
     rank: int = 0,
     skip_unreadable: bool = False,
-) -> PictureLoader:
+) -> EvaluationLoader:
     """Return a loader of one rank's share of whole pictures, one at a time and not batched."""
-    return PictureLoader(
+    return EvaluationLoader(
         EvaluationPictures(pictures, rule),
         num_workers,
         skip_unreadable,
@@ -187,6 +224,14 @@ def _unchanged(sample: Batch | InputError) -> Batch | InputError:
     return sample
 
 
-def _single_threaded(_: int) -> None:
+def _prepare_worker(_: int) -> None:
     # Each worker would otherwise start a pool of OpenCV threads, which fight for the same cores.
     cv2.setNumThreads(0)
+    threading.Thread(target=_end_with_parents_word, daemon=True).start()
+
+
+def _end_with_parents_word() -> None:
+    """SIGTERM ends a worker only if its own parent sends it, as torch does to workers that do not stop."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -1,9 +1,11 @@
 """The DataModule: one data set's loaders for training, validation and test."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 
+from deeplab.data.fingerprint import fingerprint
 from deeplab.data.labels import VOID, LabelRule
 from deeplab.data.loading import PictureLoader, TrainingLoader, TrainingPictures, evaluation_loader
 from deeplab.data.palette import class_palette
@@ -88,6 +90,12 @@ class SegmentationData(pl.LightningDataModule):
         if stage in ("fit", "validate") and self._val is None:
             self._val = self._checked(self.pictures(self._val_split))
 
+    def fingerprints(self) -> dict[str, Any]:
+        """Return what tells another state of the training and validation pictures from this one, by use."""
+        self.setup("fit")
+        assert self._train is not None and self._val is not None
+        return {"train": fingerprint(self._train), "val": fingerprint(self._val)}
+
     def pictures(self, split: str) -> PictureSet:
         """Open all pictures of a split, of which `held_out` is one."""
         return open_split(self._layout, split, self._train_split, self._hold_out, self._hold_out_seed)
@@ -103,7 +111,7 @@ class SegmentationData(pl.LightningDataModule):
         ranks, rank = self._ranks()
         sampler = TrainingSampler(len(pictures), self._global_batch_size, self._seed, ranks, rank)
         dataset = TrainingPictures(pictures, self._rule, self._transform)
-        return TrainingLoader(dataset, sampler, self._num_workers)
+        return TrainingLoader(dataset, sampler, self._num_workers, pictures.ids)
 
     def val_dataloader(self) -> PictureLoader:
         pictures = self._val or self._checked(self.pictures(self._val_split))

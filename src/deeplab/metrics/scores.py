@@ -20,14 +20,36 @@ class Scores(TypedDict):
     mean_accuracy: float | None
 
 
+def class_counts(matrix: npt.ArrayLike) -> Floats:
+    """Return what IoU needs of a matrix, pixels right and pixels in truth or prediction: (..., K, K) -> (..., 2, K).
+
+    Both are linear in the matrix: sums over pictures of the one are the counts of the sum of the other.
+    """
+    counts = np.asarray(matrix, dtype=np.float64)
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    return np.stack([hits, counts.sum(-1) + counts.sum(-2) - hits], axis=-2)
+
+
+def iou_of_counts(counts: Floats) -> Floats:
+    """Return the IoU of each class from `class_counts`: (..., 2, K) -> (..., K).
+
+    NaN for a class that is neither in the truth nor in the prediction.
+    """
+    return _ratio(counts[..., 0, :], counts[..., 1, :])
+
+
+def mean_over_classes(values: Floats) -> Floats:
+    """Return the mean over the classes that are not NaN: (..., K) -> (...)."""
+    measured = ~np.isnan(values)
+    return _ratio(np.where(measured, values, 0).sum(-1), measured.sum(-1).astype(np.float64))
+
+
 def class_iou(matrix: npt.ArrayLike) -> Floats:
     """Return true positives / (truth or prediction) of each class: (..., K, K) -> (..., K).
 
     NaN for a class that is neither in the truth nor in the prediction.
     """
-    counts = np.asarray(matrix, dtype=np.float64)
-    hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    return _ratio(hits, counts.sum(-1) + counts.sum(-2) - hits)
+    return iou_of_counts(class_counts(matrix))
 
 
 def mean_iou(matrix: npt.ArrayLike) -> Floats:
@@ -36,7 +58,7 @@ def mean_iou(matrix: npt.ArrayLike) -> Floats:
     The devkit's formula (one matrix over all pictures, background included); it divides 0 by 0 where a class is
     absent, here such a class is left out.
     """
-    return _mean(class_iou(matrix))
+    return mean_over_classes(class_iou(matrix))
 
 
 def pixel_accuracy(matrix: npt.ArrayLike) -> Floats:
@@ -48,7 +70,7 @@ def pixel_accuracy(matrix: npt.ArrayLike) -> Floats:
 def mean_accuracy(matrix: npt.ArrayLike) -> Floats:
     """Return the mean over the classes in the truth of the share of their pixels that are right."""
     counts = np.asarray(matrix, dtype=np.float64)
-    return _mean(_ratio(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1)))
+    return mean_over_classes(_ratio(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1)))
 
 
 def scores(matrix: Any) -> Scores:
@@ -71,11 +93,6 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
     # A float64 result even for one number, NaN where the whole is 0.
     ratio: Floats = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)
     return ratio
-
-
-def _mean(values: Floats) -> Floats:
-    measured = ~np.isnan(values)
-    return _ratio(np.where(measured, values, 0).sum(-1), measured.sum(-1).astype(np.float64))
 
 
 def _number(value: Any) -> float | None:

@@ -4,7 +4,6 @@ All are written whole or not at all. Scores are fractions of 1; null stands for 
 """
 
 import json
-import subprocess
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy.typing as npt
 import deeplab
 from deeplab.errors import InputError
 from deeplab.metrics.scores import scores
+from deeplab.reporting.environment import git
 from deeplab.reporting.writing import replacing
 
 METRICS = "metrics.json"
@@ -43,11 +43,8 @@ def code_version() -> dict[str, Any]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        result = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError:  # no git on this machine
-        return None
-    return result.stdout.strip() if result.returncode == 0 else None
+    printed = git(folder, *arguments)
+    return None if printed is None else printed.strip()
 
 
 def metrics_document(

@@ -1,74 +1,77 @@
-"""Checkpoints: `best.ckpt` by val/miou and `last.ckpt`, written whole or not at all."""
+"""Checkpoints: `best.ckpt` by val/miou, `last.ckpt` and the one before it, from which a run goes on."""
 
-import os
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
-from deeplab.errors import InputError
+from deeplab.errors import InputError, Preempted
+from deeplab.models.checkpoint_file import damage
+from deeplab.training.checkpoint_writing import LAST, PREVIOUS, WholeFiles, remove_parts
+from deeplab.training.module import SegmentationModule
 
-
-class WholeFiles(TorchCheckpointIO):
-    """Writes beside the checkpoint's place, to the disk, and then renames.
-
-    Lightning writes into the system's temporary folder, which may be another disk or memory, and moves it from there.
-
-    Raises InputError where the place cannot be written or the disk is full.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        place = Path(path)
-        try:
-            self._write(checkpoint, place)
-        except (OSError, RuntimeError) as error:
-            # A full disk ends torch.save with an error of its own, raised while it handles the system's.
-            cause = error if isinstance(error, OSError) else error.__context__
-            if not isinstance(cause, OSError):
-                raise
-            raise InputError(
-                f"{place}: the checkpoint cannot be written ({cause.strerror}); free the disk, or choose another "
-                "place by hydra.run.dir."
-            ) from error
-
-    def _write(self, checkpoint: dict[str, Any], place: Path) -> None:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_name(f".{place.name}.part")
-        try:
-            with part.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(place)
-        finally:
-            part.unlink(missing_ok=True)
+log = logging.getLogger(__name__)
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes `last.ckpt` every n optimizer steps (None: not on the way) and at the end of training.
+    """Writes `last.ckpt` every n optimizer steps (None: not on the way), before a validation, and at the end.
 
-    Where a validation follows the step, it is written after the validation, which is then not run twice or left out
-    by a run that resumes from it, and after `best.ckpt`, of whose score it knows. (Lightning calls callbacks that are
-    a `Checkpoint` after all others.)
+    Where a validation follows the step of a checkpoint that is due, it is written once more after the validation,
+    which is then not run again by a run that resumes from it, and after `best.ckpt`, of whose score it knows; a run
+    that resumes from the one before the validation starts with the validation. (Lightning calls callbacks that are a
+    `Checkpoint` after all others.)
+
+    If the ranks agreed to leave (`SegmentationModule.leave`), it writes a checkpoint and raises Preempted.
     """
 
-    def __init__(self, folder: Path, every_n_steps: int | None) -> None:
-        self.path = folder / "last.ckpt"
+    def __init__(self, folder: Path, every_n_steps: int | None, files: WholeFiles) -> None:
+        self.path = folder / LAST
         self.every_n_steps = every_n_steps
+        self._files = files
         self._saved_at = -1
+        self._validates_next = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        trainer.strategy.checkpoint_io = WholeFiles()
+        trainer.strategy.checkpoint_io = self._files
+        if trainer.is_global_zero:
+            remove_parts(self.path.parent)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        if self._is_due(trainer) and not _validation_follows(trainer):
+        self._files.check()
+        if _validation_follows(trainer):
+            return
+        leaves = isinstance(pl_module, SegmentationModule) and pl_module.leave
+        if leaves or self._is_due(trainer):
             self._save(trainer)
+        if leaves:
+            raise self._left(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        # Lightning would not go on with a training that has taken all its steps: no checkpoint, then, between the
+        # last step and its validation.
+        if trainer.global_step < trainer.max_steps:
+            self._validates_next = True
+            trainer.save_checkpoint(self.path, weights_only=False)
+            self._validates_next = False
+        if isinstance(pl_module, SegmentationModule) and pl_module.leave:
+            raise self._left(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self._validates_next:
+            # As if one picture had been begun: by this Lightning knows that a validation was broken off.
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            for count in (progress["total"], progress["current"]):
+                count["ready"] += 1
+                count["started"] += 1
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and self._is_due(trainer):
@@ -76,6 +79,14 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save(trainer)
+        self._files.finish()
+        trainer.strategy.barrier("the last checkpoint is written")
+
+    def _left(self, trainer: pl.Trainer) -> Preempted:
+        return Preempted(
+            f"Left as asked after step {trainer.global_step} of {trainer.max_steps}; resume=auto with hydra.run.dir="
+            f"{self.path.parent.parent} goes on from there."
+        )
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         return self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
@@ -94,7 +105,9 @@ def _validation_follows(trainer: pl.Trainer) -> bool:
     return (trainer.fit_loop.total_batch_idx + 1) % every == 0
 
 
-def checkpoint_callbacks(folder: Path, every_n_steps: int | None) -> tuple[ModelCheckpoint, LastCheckpoint]:
+def checkpoint_callbacks(
+    folder: Path, every_n_steps: int | None, files: WholeFiles | None = None
+) -> tuple[ModelCheckpoint, LastCheckpoint]:
     """The two callbacks that write `best.ckpt` and `last.ckpt` into `folder`; in a list of callbacks in this order."""
     best = ModelCheckpoint(
         dirpath=folder,
@@ -106,4 +119,23 @@ def checkpoint_callbacks(folder: Path, every_n_steps: int | None) -> tuple[Model
         enable_version_counter=False,
         auto_insert_metric_name=False,
     )
-    return best, LastCheckpoint(folder, every_n_steps)
+    return best, LastCheckpoint(folder, every_n_steps, files or WholeFiles())
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """`last.ckpt`, or `previous.ckpt` with a warning where the last is damaged; None where there is neither.
+
+    Raises InputError if all that is there is damaged.
+    """
+    found = [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
+    faults: list[str] = []
+    for path in found:
+        fault = damage(path)
+        if fault is None:
+            if faults:
+                log.warning("%s; going on from the one before it, %s", faults[0], path)
+            return path
+        faults.append(f"{path} is damaged ({fault})")
+    if faults:
+        raise InputError(f"resume: {' and '.join(faults)}; there is no older one, so start anew (resume=null).")
+    return None

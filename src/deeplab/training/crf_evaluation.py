@@ -38,9 +38,10 @@ class CRFEvaluation(pl.Callback):
         every_n_validations: refine in every n-th validation only (tests always refine).
         first_n: refine the first n pictures of a validation only, or None for all (tests refine all).
         max_pixels: larger pictures keep the network's own prediction, with a message.
-        on_refined: called with (id, refined labels, truth), each (H, W), in the pictures' order; in tests only.
+        on_refined: called with (id, refined labels, truth), each (H, W), in the pictures' order.
 
-    `num_skipped` is the number of pictures over `max_pixels` in the last evaluation, of all ranks.
+    `took_part` says whether the last validation was refined; `num_skipped` is the number of pictures over `max_pixels`
+    in the last evaluation, of all ranks.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class CRFEvaluation(pl.Callback):
         self.on_refined = on_refined
         self.validations = 0
         self.num_skipped = 0
+        self.took_part = False
         self.confusion = ConfusionMatrix(len(class_names))
         self._pool: CRFWorkers | CRFBatches | None = None
         self._waiting: deque[tuple[str, Tensor, Future[Any]]] = deque()
@@ -90,7 +92,8 @@ class CRFEvaluation(pl.Callback):
             self._refine(outputs, batch)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._active():
+        self.took_part = self._active()
+        if self.took_part:
             self._finish(trainer)
             log_scores(pl_module, self.confusion, self.class_names, "_crf")
         self.validations += 1
@@ -112,10 +115,10 @@ class CRFEvaluation(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._refine(outputs, batch, self.on_refined)
+        self._refine(outputs, batch)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._finish(trainer, self.on_refined)
+        self._finish(trainer)
 
     # Both
 
@@ -139,7 +142,7 @@ class CRFEvaluation(pl.Callback):
         workers = self.workers or max(1, default_num_workers() // (ranks_here * self.num_threads))
         return CRFWorkers(self.params, self.backend, workers, self.num_threads)
 
-    def _refine(self, outputs: dict[str, Tensor], batch: dict[str, Any], on_refined: Refined | None = None) -> None:
+    def _refine(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> None:
         assert self._pool is not None
         label = batch["label"]
         if label.numel() > self.max_pixels or "probabilities" not in outputs:
@@ -160,22 +163,22 @@ class CRFEvaluation(pl.Callback):
             future = self._pool.submit(scores, batch["image"].cpu().numpy())
         self._waiting.append((batch["id"], label, future))
         while self._waiting and self._waiting[0][2].done():
-            self._collect(on_refined)
+            self._collect()
 
-    def _finish(self, trainer: pl.Trainer, on_refined: Refined | None = None) -> None:
+    def _finish(self, trainer: pl.Trainer) -> None:
         if isinstance(self._pool, CRFBatches):
             self._pool.flush()
         while self._waiting:
-            self._collect(on_refined)
+            self._collect()
         skipped = torch.tensor(self.num_skipped, device=trainer.strategy.root_device)
         self.num_skipped = int(trainer.strategy.reduce(skipped, reduce_op="sum"))
 
-    def _collect(self, on_refined: Refined | None) -> None:
+    def _collect(self) -> None:
         identifier, label, future = self._waiting.popleft()
         refined = torch.as_tensor(future.result())
         self.confusion.update(refined.to(label.device, torch.int64), label)
-        if on_refined is not None:
-            on_refined(identifier, refined.cpu().numpy(), label.cpu().numpy())
+        if self.on_refined is not None:
+            self.on_refined(identifier, refined.cpu().numpy(), label.cpu().numpy())
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._close(cancel=False)

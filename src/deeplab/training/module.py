@@ -58,6 +58,8 @@ class SegmentationModule(pl.LightningModule):
         gradient_clip: largest gradient norm, or None.
         max_probability_pixels: pictures larger than this are reduced to labels tile by tile; nothing refines them.
         record: plain dict stored in every checkpoint, from which the network can be rebuilt.
+
+    `leave` is set on any rank that is asked to leave; after the next training step it is set on all of them.
     """
 
     def __init__(
@@ -96,6 +98,8 @@ class SegmentationModule(pl.LightningModule):
         self.max_probability_pixels = max_probability_pixels
         self.record = record
         self.confusion = ConfusionMatrix(len(class_names))
+        self.leave = False
+        self._clipped_norm: Tensor | None = None
         if freeze_bn:
             freeze_batch_norms(network)
 
@@ -120,18 +124,34 @@ class SegmentationModule(pl.LightningModule):
         parts = self._backward(batch)
         losses = torch.stack(list(parts.values()))
         if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(losses)
+            losses = self._summed(losses)
         total = losses.sum()
         if not torch.isfinite(total):
             raise LossNotFinite(self.global_step, self._ids_of_all_ranks(batch))
         optimizer.step()
         if is_logged(self.trainer):
             self._log_training(total, dict(zip(parts, losses, strict=True)), optimizer.optimizer)
+            self._log_gradient_norm()
         scheduler.step()
+
+    def _summed(self, losses: Tensor) -> Tensor:
+        """The losses over all ranks; in the same exchange the ranks agree whether to leave after this step."""
+        both = torch.cat([losses, losses.new_tensor([float(self.leave)])])
+        torch.distributed.all_reduce(both)
+        self.leave = bool(both[-1] > 0)
+        return both[:-1]
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+            self._clipped_norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+
+    def _log_gradient_norm(self) -> None:
+        """Log the norm of the gradients of the step just taken, as they were before clipping."""
+        norm = self._clipped_norm
+        if norm is None:
+            gradients = [each.grad for each in self.network.parameters() if each.grad is not None]
+            norm = torch.nn.utils.get_total_norm(gradients)
+        self.log("train/grad_norm", norm)
 
     def _backward(self, batch: Batch) -> dict[str, Tensor]:
         """Gradients of the global batch's loss; returns this rank's share of each loss."""

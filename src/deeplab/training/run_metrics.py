@@ -41,7 +41,7 @@ class RunMetrics(Logger):
         # Lightning names a step by the number of steps before it.
         row: Row = {"step": step + 1, **metrics}
         if self._columns is None:
-            self._columns = self._go_on(row["step"])
+            self._columns = self._go_on(row)
         if set(row) <= set(self._columns):
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self._columns).writerow(row)
@@ -53,12 +53,15 @@ class RunMetrics(Logger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: the resolved configuration lies in `.hydra/` and in every checkpoint."""
 
-    def _go_on(self, step: int) -> list[str]:
-        """Prepare the file for a first row of this step; return its columns."""
+    def _go_on(self, first: Row) -> list[str]:
+        """Prepare the file for a first row; return its columns."""
+        # A run that resumes with the validation after a step has the row of that step's training already.
+        validates = any(name.startswith("val/") for name in first)
+        kept = first["step"] if validates else first["step"] - 1
         self.path.parent.mkdir(parents=True, exist_ok=True)
         rows = self._rows()
         self._columns = _ordered(rows[0]) if rows else []
-        self._replace([row for row in rows if int(row["step"]) < step])
+        self._replace([row for row in rows if int(row["step"]) <= kept and not _repeats(first, row)])
         return self._columns
 
     def _rows(self) -> list[Row]:
@@ -74,6 +77,10 @@ class RunMetrics(Logger):
             writer.writeheader()
             writer.writerows(rows)
         part.replace(self.path)
+
+
+def _repeats(first: Row, row: Row) -> bool:
+    return int(row["step"]) == first["step"] and any(row.get(name) for name in first if "/" in name)
 
 
 def _ordered(columns: Any) -> list[str]:

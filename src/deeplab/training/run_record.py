@@ -1,33 +1,40 @@
-"""`run.json`: what a run is doing or how it ended, and on what it ran."""
+"""`run.json`: what a run is doing or how it ended, and on what; beside it `environment.json` and `code.patch`."""
 
 import os
 import platform
 import socket
 import sys
+import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from deeplab.reporting.run_files import code_version, write_json
+from deeplab.errors import Preempted
+from deeplab.reporting.environment import ENVIRONMENT, PATCH, code_patch, cpu_model, environment, usable_cores
+from deeplab.reporting.liveness import BEAT, process_facts
+from deeplab.reporting.run_files import RUN, code_version, write_json
+from deeplab.reporting.writing import replacing
 
 
 class RunRecord:
-    """Keeps `run.json` in `folder` true: running, then finished, or failed with the reason.
+    """Keeps `run.json` in `folder` true: running, then finished, or failed or preempted with the reason.
 
-    Only rank 0 writes.  Use it as a context manager around the work; `update` adds what is learnt on the way.
+    Only rank 0 writes.  Use it as a context manager around the work; `update` adds what is learnt on the way. While
+    the work goes on, the file is touched every half minute, see `deeplab.reporting.liveness`.
     """
 
     def __init__(self, folder: Path, **facts: Any) -> None:
-        self.path = folder / "run.json"
-        self.is_writer = int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+        self.path = folder / RUN
+        self.is_writer = is_first_process()
         self.facts: dict[str, Any] = {
             "state": "running",
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": sys.argv,
             **code_version(),
             "host": socket.gethostname(),
+            "process": process_facts(),
             "python": platform.python_version(),
             "torch": version("torch"),
             "device": device_name(),
@@ -36,6 +43,7 @@ class RunRecord:
             **facts,
         }
         self._start = time.monotonic()
+        self._over = threading.Event()
 
     def update(self, **facts: Any) -> None:
         """Add or change facts and write the file."""
@@ -45,16 +53,44 @@ class RunRecord:
 
     def __enter__(self) -> "RunRecord":
         self.update()
+        if self.is_writer:
+            _write_surroundings(self.path.parent)
+            threading.Thread(target=self._beat, daemon=True, name="run.json").start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
         if error is None:
             self.update(state="finished")
         else:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self.update(state="failed", error=reason)
+            self.end("preempted" if isinstance(error, Preempted) else "failed", reason)
+
+    def end(self, state: str, reason: str) -> None:
+        """Write down that the run ended early, and why."""
+        self.update(state=state, error=reason)
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT):
+            if self.path.exists():
+                os.utime(self.path)
+
+
+def is_first_process() -> bool:
+    """Whether this is process 0 of all, as torchrun numbers them (RANK) or as Lightning does."""
+    if "RANK" in os.environ:
+        return int(os.environ["RANK"]) == 0
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "NODE_RANK"))
+
+
+def _write_surroundings(folder: Path) -> None:
+    write_json(folder / ENVIRONMENT, environment())
+    patch = code_patch()
+    if patch:
+        with replacing(folder / PATCH) as file:
+            file.write(patch.encode("utf-8", "surrogateescape"))
 
 
 def device_name() -> str:
@@ -62,4 +98,4 @@ def device_name() -> str:
     torch = sys.modules.get("torch")  # a command that did without it used no GPU
     if torch is not None and torch.cuda.is_available():
         return str(torch.cuda.get_device_name())
-    return f"{platform.processor() or platform.machine()} ({len(os.sched_getaffinity(0))} cores)"
+    return f"{cpu_model()} ({usable_cores()} cores)"

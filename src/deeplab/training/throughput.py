@@ -12,7 +12,8 @@ from deeplab.training.progress import is_logged
 
 
 class Throughput(pl.Callback):
-    """Logs `train/images_per_second`, over all ranks, and `train/data_wait`, the share of time spent waiting for data.
+    """Logs `train/images_per_second`, over all ranks, `train/data_wait`, the share of time spent waiting for data, and
+    `train/peak_memory` in bytes.
 
     The first is a moving mean, the second covers the steps since the last logged one; time in validation does not
     count. `images_per_second` holds the mean over the run without its first `warm_up` steps.
@@ -61,6 +62,7 @@ class Throughput(pl.Callback):
             pl_module.log("train/images_per_second", self.global_batch_size / self.recent)
             pl_module.log("img/s", self.global_batch_size / self.recent, prog_bar=True, logger=False)
             pl_module.log("train/data_wait", self._waited / self._passed)
+            pl_module.log("train/peak_memory", float(peak_memory(pl_module.device)))
             self._waited = self._passed = 0.0
 
 

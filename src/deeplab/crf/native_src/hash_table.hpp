@@ -1,8 +1,11 @@
 // Gives lattice points consecutive numbers in the order of their first appearance.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
+
+#include "memory.hpp"
 
 namespace crf {
 
@@ -14,7 +17,7 @@ inline uint64_t hash_of(unsigned __int128 key) {
 template <class Key>
 class HashTable {
   public:
-    explicit HashTable(int bits = 16) : shift_(64 - bits), mask_((size_t(1) << bits) - 1), slots_(mask_ + 1, Slot{0, -1}) {}
+    explicit HashTable(int bits = 16) : shift_(64 - bits), mask_((size_t(1) << bits) - 1), slots_(empty(mask_ + 1)) {}
 
     const std::vector<Key>& keys() const { return keys_; }
 
@@ -39,10 +42,17 @@ class HashTable {
         int32_t id;
     };
 
+    static Array<Slot> empty(size_t count) {
+        Array<Slot> slots{int64_t(count)};
+        std::fill(slots.begin(), slots.end(), Slot{0, -1});
+        return slots;
+    }
+
     void grow() {
         --shift_;
         mask_ = 2 * mask_ + 1;
-        std::vector<Slot>(mask_ + 1, Slot{0, -1}).swap(slots_);
+        slots_ = Array<Slot>();
+        slots_ = empty(mask_ + 1);
         for (size_t i = 0; i < keys_.size(); ++i) {
             size_t h = hash_of(keys_[i]) >> shift_;
             while (slots_[h].id >= 0) h = (h + 1) & mask_;
@@ -52,7 +62,7 @@ class HashTable {
 
     int shift_;
     size_t mask_;
-    std::vector<Slot> slots_;
+    Array<Slot> slots_;
     std::vector<Key> keys_;
 };
 

@@ -289,12 +289,15 @@ class Builder {
         const int64_t N = lattice_.num_pixels;
         const int taps = lattice_.taps();
         Array<float> values(M);
-        for (int32_t r = 0; r < M; ++r) {
-            float sum = 0;
-            for (int32_t t = lattice_.splat_start[r]; t < lattice_.splat_start[r + 1]; ++t) sum += lattice_.splat[t].weight;
-            values[r] = sum;
-        }
-        blur_scalar(lattice_, values.data());
+        const int64_t rows = (int64_t(M) + 15) / 16;
+        parallel_for(16, threads_, [&](int64_t c) {
+            for (int64_t r = c * rows, end = std::min<int64_t>(M, r + rows); r < end; ++r) {
+                float sum = 0;
+                for (int32_t t = lattice_.splat_start[r]; t < lattice_.splat_start[r + 1]; ++t) sum += lattice_.splat[t].weight;
+                values[r] = sum;
+            }
+        });
+        blur_scalar(lattice_, values.data(), threads_);
         const float alpha = 1.0f / (1.0f + std::pow(2.0f, -float(lattice_.dimension)));
         lattice_.scale = Array<float>(N);
         Array<float> before(lattice_.symmetric ? N : 0);

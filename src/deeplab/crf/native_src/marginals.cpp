@@ -125,7 +125,9 @@ void Marginals::unary_rows(int64_t p, int64_t n, float* rows) const {
 }
 
 float Marginals::update(float* rows, int64_t p, int64_t n, float* top, bool compare) {
-    simd().softmax(rows, int(active_.size()), p, n, idle_labels_.empty() ? nullptr : &idle_, top);
+    const bool direct = stride_ == lanes_ && !compare;
+    simd().softmax(rows, int(active_.size()), p, n, idle_labels_.empty() ? nullptr : &idle_, top, direct ? this->rows(p) : rows);
+    if (direct) return 0;
     return simd().store(rows, lanes_, this->rows(p), stride_, n, compare);
 }
 
@@ -148,8 +150,12 @@ void Marginals::choose(float negligible, const std::vector<float>& top) {
     }
     std::vector<int> from;
     for (int k : active_) from.push_back(int(std::find(old.begin(), old.end(), k) - old.begin()));
-    shrink(Q_, from, old_stride);
-    if (keep_unary_) shrink(unary_, from, old_stride);
+    if (keep_unary_) {
+        Q_ = picked(Q_, from, old_stride);
+        unary_ = picked(unary_, from, old_stride);
+    } else {
+        shrink(Q_, from, old_stride);
+    }
     split_unary(false);
 }
 
@@ -166,6 +172,19 @@ std::vector<float> Marginals::idle_tops() const {
     });
     raise(all, tops);
     for (size_t k = 0; k < count; ++k) result[idle_labels_[k]] = all[k];
+    return result;
+}
+
+// Copies the chosen lanes of the rows.
+Array<float> Marginals::picked(const Array<float>& rows, const std::vector<int>& from, int64_t old_stride) const {
+    const int64_t count = int64_t(from.size());
+    Array<float> result(N_ * stride_ + 8);
+    each_block([&](int64_t p, int64_t n) {
+        const float* old = rows.data() + p * old_stride;
+        float* to = result.data() + p * stride_;
+        for (int64_t i = 0; i < n; ++i, old += old_stride, to += stride_)
+            for (int64_t k = 0; k < stride_; ++k) to[k] = k < count ? old[from[k]] : 0;
+    });
     return result;
 }
 

@@ -12,9 +12,9 @@ namespace crf {
 constexpr int64_t kPixels = 128;  // a block of pixels: its rows stay in the first-level cache
 
 // A label that no pixel gives more than e gets messages of at most w e (w: the kernels' weights together), so that leaving
-// them out changes its marginals, themselves about e, by w e^2. With e = sqrt(7e-8 / w) that is 7e-8, half a unit in the
-// last place of a marginal near 1: the answer is the same, and most pictures need the lattice for half of the labels or
-// fewer. Such labels are idle: their marginals follow from the unary and the softmax's normaliser.
+// them out changes its marginals, themselves about e, by w e^2. With e = sqrt(1e-6 / w) that is 1e-6, a hundredth of what
+// the tests allow, and most pictures need the lattice for eight labels or fewer after the first iteration. Such labels are
+// idle: their marginals follow from the unary and the softmax's normaliser.
 class Marginals {
   public:
     // `scores` are planes, one a label, and stay alive.
@@ -29,6 +29,9 @@ class Marginals {
 
     // Rows of -energy of pixels [p, p + n), lanes() apart.
     void unary_rows(int64_t p, int64_t n, float* rows) const;
+
+    // Where unary_rows of pixels from p on are kept, or null.
+    const float* kept_unary(int64_t p) const { return keep_unary_ ? unary_.data() + p * lanes_ : nullptr; }
 
     // Turns rows of scores of pixels [p, p + n), lanes() apart, into their new marginals. `top` has room for top_size().
     // Returns the largest change, if `compare`.
@@ -48,6 +51,7 @@ class Marginals {
     std::vector<float> idle_tops() const;
     void set_labels(std::vector<int> active);
     void split_unary(bool rows_too);
+    Array<float> picked(const Array<float>& rows, const std::vector<int>& from, int64_t old_stride) const;
     void shrink(const Array<float>& rows, const std::vector<int>& from, int64_t old_stride) const;
     void regrow(const std::vector<int>& old_active, int64_t old_stride);
     std::vector<int> largest(const std::vector<float>& top, int count) const;

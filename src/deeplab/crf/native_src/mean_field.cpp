@@ -24,7 +24,7 @@ float negligible_scale = 1;
 float negligible(const std::vector<Term>& terms) {
     float weights = 0;
     for (const Term& term : terms) weights += term.weight;
-    return negligible_scale * std::sqrt(7e-8f / std::max(weights, 1.0f));
+    return negligible_scale * std::sqrt(1e-6f / std::max(weights, 1.0f));
 }
 
 struct Trace {
@@ -130,7 +130,7 @@ class MeanField {
             const int64_t p = y * W_ + tile.x0;
             float* out = messages_.data() + p * marginals_.lanes() + label;
             if (!stream) {
-                slice(t, lanes, p, tile.x1 - tile.x0, out, marginals_.lanes());
+                slice(t, lanes, p, tile.x1 - tile.x0, out, out, marginals_.lanes());
                 continue;
             }
             const auto source = [&](int64_t row) {
@@ -148,10 +148,11 @@ class MeanField {
         return memory[term];
     }
 
-    void slice(size_t t, int lanes, int64_t p, int64_t n, float* out, int64_t out_stride) const {
+    // out = base + the messages of pixels [p, p + n); base may be out.
+    void slice(size_t t, int lanes, int64_t p, int64_t n, const float* base, float* out, int64_t stride) const {
         const Lattice& lattice = *terms_[t].lattice;
-        simd().slice(lanes, lattice.taps(), rows_[t].data(), lattice.slice.data(), lattice.scale.data(), terms_[t].weight, out,
-                     out_stride, p, p + n);
+        simd().slice(lanes, lattice.taps(), rows_[t].data(), lattice.slice.data(), lattice.scale.data(), terms_[t].weight, base,
+                     out, stride, p, p + n);
     }
 
     // Adds the messages to the unary and normalises; returns the largest change of a marginal.
@@ -177,15 +178,18 @@ class MeanField {
         for (size_t t = 0; t < terms_.size(); ++t)
             if (terms_[t].grid && !in_turns())
                 streams[t] = std::make_unique<GridStream>(*terms_[t].grid, lanes, tile, ring_memory(t));
+        const bool first_slices = plain && !terms_.empty() && terms_[0].lattice && !in_turns();
         Buffer rows(n * lanes);
         float change = 0;
         for (int64_t y = tile.y0; y < tile.y1; ++y) {
             const int64_t p = y * W_ + tile.x0;
-            if (plain) marginals_.unary_rows(p, n, rows.data());
-            else std::fill(rows.data(), rows.data() + n * lanes, 0.0f);
+            // The unary where it is kept: the first slice reads it there.
+            const float* base = first_slices ? marginals_.kept_unary(p) : nullptr;
+            if (!plain) std::fill(rows.data(), rows.data() + n * lanes, 0.0f);
+            else if (!base) marginals_.unary_rows(p, n, rows.data());
             for (size_t t = 0; t < terms_.size() && !in_turns(); ++t) {
                 if (!streams[t]) {
-                    slice(t, lanes, p, n, rows.data(), lanes);
+                    slice(t, lanes, p, n, t == 0 && base ? base : rows.data(), rows.data(), lanes);
                     continue;
                 }
                 const auto source = [&](int64_t row) { return tiles_.source(i, streams[t]->around(), marginals_.rows(0), row); };

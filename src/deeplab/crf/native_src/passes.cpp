@@ -106,6 +106,24 @@ Pass make_pass(const Neighbours& n, int first, int last, const Blocks& blocks, c
     return pass;
 }
 
+void blur_chains(const int32_t* code, const int32_t* end, float* values) {
+    while (code != end) {
+        int32_t at = *code++;
+        float cur = values[at], before = 0;
+        for (bool more = true; more;) {
+            more = *code >= 0;
+            const int32_t row = more ? *code : ~*code;
+            ++code;
+            const float next = values[row];
+            values[at] = cur + 0.5f * (before + next);
+            before = cur;
+            cur = next;
+            at = row;
+        }
+        values[at] = cur + 0.5f * before;
+    }
+}
+
 }  // namespace
 
 std::vector<int32_t> plan_passes(const Neighbours& n, Lattice& lattice, int num_threads) {
@@ -133,34 +151,24 @@ std::vector<int32_t> plan_passes(const Neighbours& n, Lattice& lattice, int num_
     return row_of;
 }
 
-void blur_scalar(const Lattice& lattice, float* values) {
-    float before = 0;
-    for (int32_t r = 0; r < lattice.num_vertices; ++r) {
-        const float cur = values[r], after = lattice.joined[r + 1] ? values[r + 1] : 0;
-        if (!lattice.joined[r]) before = 0;
-        values[r] = cur + 0.5f * (before + after);
-        before = cur;
-    }
+void blur_scalar(const Lattice& lattice, float* values, int num_threads) {
+    parallel_for(int64_t(lattice.row_cut.size()) - 1, num_threads, [&](int64_t b) {
+        float before = 0;
+        for (int32_t r = lattice.row_cut[b]; r < lattice.row_cut[b + 1]; ++r) {
+            const float cur = values[r], after = lattice.joined[r + 1] ? values[r + 1] : 0;
+            if (!lattice.joined[r]) before = 0;
+            values[r] = cur + 0.5f * (before + after);
+            before = cur;
+        }
+    });
     for (const Pass& pass : lattice.halves) {
         for (size_t axis = 0; axis < pass.order.size(); ++axis) {
-            const int32_t* code = pass.order[axis].data();
-            const int32_t* end = code + pass.order_cut[axis].back();
-            while (code != end) {
-                int32_t at = *code++;
-                float cur = values[at];
-                before = 0;
-                for (bool more = true; more;) {
-                    more = *code >= 0;
-                    const int32_t row = more ? *code : ~*code;
-                    ++code;
-                    const float next = values[row];
-                    values[at] = cur + 0.5f * (before + next);
-                    before = cur;
-                    cur = next;
-                    at = row;
-                }
-                values[at] = cur + 0.5f * before;
-            }
+            const std::vector<int32_t>& cut = pass.order_cut[axis];
+            const int64_t blocks = int64_t(cut.size()) - 1, share = (blocks + 15) / 16;
+            parallel_for(16, num_threads, [&](int64_t c) {
+                const int64_t first = std::min(c * share, blocks), last = std::min(first + share, blocks);
+                blur_chains(pass.order[axis].data() + cut[first], pass.order[axis].data() + cut[last], values);
+            });
         }
     }
 }

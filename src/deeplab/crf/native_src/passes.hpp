@@ -18,6 +18,6 @@ struct Neighbours {
 std::vector<int32_t> plan_passes(const Neighbours& neighbours, Lattice& lattice, int num_threads);
 
 // Blurs one value a vertex along all axes, in place.
-void blur_scalar(const Lattice& lattice, float* values);
+void blur_scalar(const Lattice& lattice, float* values, int num_threads);
 
 }  // namespace crf

@@ -34,9 +34,9 @@ struct Simd {
                   float* rows, int64_t begin, int64_t end);
     // Blurs the chains order[begin .. end) in place; `cold` rows are prefetched.
     void (*blur)(int lanes, float* rows, const int32_t* order, int64_t begin, int64_t end, bool cold);
-    // Adds weight * scale * slice of pixels [begin, end) to their rows in out, which starts at pixel `begin`.
-    void (*slice)(int lanes, int num_taps, const float* rows, const Tap* taps, const float* scale, float weight, float* out,
-                  int64_t out_stride, int64_t begin, int64_t end);
+    // out = base + weight * scale * slice of pixels [begin, end); base and out start at pixel `begin` and may be the same.
+    void (*slice)(int lanes, int num_taps, const float* rows, const Tap* taps, const float* scale, float weight,
+                  const float* base, float* out, int64_t stride, int64_t begin, int64_t end);
     // Grid: adds `count` pixels to the cells of their taps, whose row is kept in a ring of rows.
     void (*grid_splat)(int lanes, const float* Q, int64_t stride, const GridTap* taps, const float* before, float* ring,
                        int ring_mask, int columns, int first_column, int64_t count);
@@ -51,9 +51,10 @@ struct Simd {
     void (*unary)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* rows, int64_t stride);
     // Of these labels' -energies u at each pixel: the highest, and the sum of exp(u - highest).
     void (*rest)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* most, float* sum);
-    // Turns rows of scores, in whole blocks of 8 labels, into probabilities in place; beyond `labels` they become 0. `top`
+    // Turns rows of scores, in whole blocks of 8 labels, into probabilities in `out`, which may be `rows` (else these are
+    // left with no meaning); beyond `labels` they become 0. `top`
     // of each label is raised to the highest probability, and the entry after the last block to that of an idle label.
-    void (*softmax)(float* rows, int labels, int64_t begin, int64_t count, const Idle* idle, float* top);
+    void (*softmax)(float* rows, int labels, int64_t begin, int64_t count, const Idle* idle, float* top, float* out);
     // Keeps the first q_stride labels of each row; returns the largest change against what Q held, if `compare`.
     float (*store)(const float* rows, int64_t stride, float* Q, int64_t q_stride, int64_t count, bool compare);
     // Writes rows of marginals to planes; reads whole blocks of 8 labels.

@@ -1,0 +1,121 @@
+"""`deeplab compare`: which variant won, by how much, how sure that is, and where in the pictures."""
+
+import logging
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+
+def compare(config: "DictConfig", folder: Path) -> None:
+    """Write report.html, report.md and report.json into `output`, or else into `folder`."""
+    from deeplab.comparison.document import compare as compare_runs
+    from deeplab.comparison.gallery import build_gallery
+    from deeplab.comparison.run import read_runs
+    from deeplab.comparison.run_folders import find_runs
+    from deeplab.comparison_views.markdown import markdown, summary
+    from deeplab.comparison_views.page import page
+    from deeplab.config.preflight import to_plain
+    from deeplab.config.run_pictures import RunPictures
+    from deeplab.reporting.run_files import write_json
+    from deeplab.reporting.writing import replacing
+
+    own = to_plain(config)
+    _check(own)
+    target = Path(own["output"]).expanduser() if own["output"] else folder
+    runs = read_runs(find_runs([Path(each).expanduser() for each in own["runs"]]))
+    document, groups = compare_runs(runs, own["bootstrap"], own["seed"])
+    gallery = build_gallery(groups, own["pictures"], own["gallery_seed"], RunPictures(own["data"]["root"]))
+    document["gallery"] = gallery.summary()
+    html = page(document, gallery)
+    report = _wandb_report(document) if own["wandb"] else None
+    write_json(target / "report.json", document)
+    for name, text in (("report.md", markdown(document)), ("report.html", html)):
+        with replacing(target / name) as file:
+            file.write(text.encode())
+    if own["figures"] is not None:
+        from deeplab.comparison_views.figures import write_figures
+
+        write_figures(Path(own["figures"]).expanduser(), document, gallery)
+    if report is not None:
+        _publish(report, target)
+    for line in summary(document):
+        log.info("%s", line)
+    log.info("Everything lies in %s; open %s", target, target / "report.html")
+
+
+def _wandb_report(document: dict[str, Any]) -> Any:
+    from deeplab.comparison_views.wandb_report import build_report
+    from deeplab.errors import InputError
+
+    try:
+        return build_report(document)
+    except ModuleNotFoundError as error:
+        raise InputError("wandb=true needs the extra wandb: pip install 'deeplab[wandb]'.") from error
+
+
+def _publish(report: Any, target: Path) -> None:
+    """Write wandb_report.json; upload the report where `wandb login` has been run."""
+    import os
+
+    from deeplab.comparison_views.wandb_report import publish, report_json
+    from deeplab.reporting.run_files import write_json
+    from deeplab.training.wandb_logging import logged_in
+
+    path = target / "wandb_report.json"
+    write_json(path, report_json(report))
+    if logged_in() and os.environ.get("WANDB_MODE", "online") == "online":
+        log.info("W&B report: %s", publish(report))
+    else:
+        log.info("Not logged in to W&B (wandb login), so the report was not uploaded; %s is what it would hold", path)
+
+
+def _check(own: dict[str, Any]) -> None:
+    from deeplab.comparison.gallery import MOST_PICTURES
+    from deeplab.errors import InputError
+
+    if not own["runs"]:
+        raise InputError("Name the folders of runs or sweeps: deeplab compare outputs/sweeps/TIME.")
+    if not 0 <= own["pictures"] <= MOST_PICTURES:
+        raise InputError(f"pictures={own['pictures']}: it must be 0 (no gallery) to {MOST_PICTURES}.")
+    if not 100 <= own["bootstrap"] <= 100_000:
+        raise InputError(f"bootstrap={own['bootstrap']}: an interval needs 100 resamples or more, at most 100000.")
+
+
+def with_runs(arguments: list[str]) -> list[str]:
+    """Turn the paths among the arguments into one override: `a b output=c` -> `runs=['a','b'] output=c`."""
+    override = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/]*=")
+    paths, others, takes_value = [], [], False
+    for argument in arguments:
+        is_path = not argument.startswith("-") and not takes_value
+        # A folder may have a `=` in its name; no override is the name of something that is there.
+        if is_path and (not override.match(argument) or Path(argument).exists()):
+            paths.append(argument)
+        else:
+            others.append(argument)
+        takes_value = argument in ("--config-dir", "-cd", "--cfg", "-c", "--config-name", "-cn", "--config-path", "-cp")
+    quoted = ",".join(_quoted(path) for path in paths)
+    return [*others, f"runs=[{quoted}]"] if paths else others
+
+
+def _quoted(path: str) -> str:
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", path)
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f"'{escaped}'"
+
+
+def main() -> None:
+    """Entry point."""
+    from deeplab.config.launch import run
+
+    sys.argv[1:] = with_runs(sys.argv[1:])
+    run("compare", compare)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The comparison as one HTML page that needs no other file and no network."""
+
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from deeplab.comparison.gallery import Gallery
+from deeplab.comparison_views.charts import Chart, colours, curve_chart, group_charts
+from deeplab.reporting.tables import ABSENT, percent
+
+Plain = dict[str, Any]
+MOST_BYTES = 15_000_000
+_SPARE = 200_000
+MACROS = ("score", "plain_number", "signed", "spread", "card", "sentences")
+
+
+def page(document: Plain, gallery: Gallery) -> str:
+    """Return the page; pictures that would bring it over 15 MB are left out of its gallery, which then says so."""
+    charts = [group_charts(document, number) for number in range(len(document["groups"]))]
+    curves = curve_chart(document)
+    size = len(_rendered(document, charts, curves, _gallery(gallery, 0)).encode())
+    kept = 0
+    for picture in gallery.pictures:
+        size += sum(map(len, [picture["image"] or "", *picture["layers"].values()])) + 2000
+        if size > MOST_BYTES - _SPARE:
+            break
+        kept += 1
+    return _rendered(document, charts, curves, _gallery(gallery, kept))
+
+
+def _gallery(gallery: Gallery, kept: int) -> Plain:
+    problems = list(gallery.problems)
+    if 0 < kept < len(gallery.pictures):
+        problems.append(f"{kept} of {len(gallery.pictures)} pictures are shown: more would make the page too large.")
+    pictures = gallery.pictures[:kept]
+    data = {
+        "pictures": pictures,
+        "layers": gallery.layers,
+        "class_names": gallery.class_names,
+        "palette": gallery.colours,
+        "variants": gallery.variants,
+    }
+    return {
+        "problems": problems,
+        "pictures": pictures,
+        "chosen_by": gallery.chosen_by,
+        "has_crf": any(value is not None for picture in pictures for value in picture["after"]),
+        "data": data,
+    }
+
+
+def _rendered(document: Plain, charts: list[list[Chart]], curves: Chart, gallery: Plain) -> str:
+    environment = Environment(
+        loader=PackageLoader("deeplab.comparison_views"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"percent": percent, "duration": duration, "memory": memory, "digits": digits}
+    macros = environment.get_template("macros.html.j2").module
+    every = [chart for group in charts for chart in group] + ([curves] if curves.figures else [])
+    return environment.get_template("report.html.j2").render(
+        title=document["headline"][0],
+        document=document,
+        groups=document["groups"],
+        charts=charts,
+        curves=curves if curves.figures else None,
+        chart_data={chart.key: {"figures": chart.figures} for chart in every},
+        gallery=gallery,
+        states=sorted({run["state"] for run in document["runs"]}),
+        tint=colours([variant["name"] for variant in document["variants"]]),
+        style=_own("report.css"),
+        script=_own("report.js") + _own("gallery.js"),
+        plotly=Markup(get_plotlyjs()),
+        **{name: getattr(macros, name) for name in MACROS},
+    )
+
+
+def _own(name: str) -> Markup:
+    """A file of this package, which is no user's text."""
+    return Markup((files("deeplab.comparison_views") / "templates" / name).read_text(encoding="utf-8"))
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds as `45 s`, `12 min` or `3.2 h`."""
+    if seconds is None:
+        return ABSENT
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def memory(size: float | None) -> str:
+    """Return bytes as `1.2 GB`."""
+    return ABSENT if size is None else f"{size / 1e9:.2f} GB"
+
+
+def digits(value: float | None) -> str:
+    """Return a number with three digits."""
+    return ABSENT if value is None else f"{value:.3g}"

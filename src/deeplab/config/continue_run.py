@@ -1,0 +1,37 @@
+"""`deeplab train resume=RUN_DIR`: the run's own command line once more, in its own folder."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from deeplab.errors import InputError
+
+RESUME = re.compile(r"^resume=(['\"]?)(?P<folder>.*)\1$", re.S)
+
+
+def continued(arguments: list[str]) -> list[str]:
+    """The arguments, with a run's folder in `resume=` replaced by what the run was started with.
+
+    What is given beside it comes after and so counts; a folder in which no command left its `.hydra` is left alone.
+
+    Raises InputError if the folder's list of overrides cannot be read.
+    """
+    folder = next((Path(m["folder"]).expanduser() for a in arguments if (m := RESUME.match(a))), None)
+    if folder is None or not folder.is_dir() or any(each.startswith("hydra.run.dir=") for each in arguments):
+        return arguments
+    path = folder / ".hydra" / "overrides.yaml"
+    if not path.is_file():
+        return arguments
+    try:
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"resume={folder}: {path} cannot be read ({type(error).__name__}).") from error
+    if not isinstance(before, list):
+        raise InputError(
+            f"resume={folder}: {path} is no list of overrides; give the command line again with resume=auto."
+        )
+    flags = [each for each in arguments if each.startswith("-")]
+    given = [each for each in arguments if not each.startswith("-") and not RESUME.match(each)]
+    kept = [str(each) for each in before if not RESUME.match(str(each))]
+    return [*flags, *kept, *given, "resume=auto", f"hydra.run.dir={folder.resolve()}"]

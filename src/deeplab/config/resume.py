@@ -1,0 +1,36 @@
+"""`resume=`: a checkpoint, a run's folder, or `auto` for the run's own."""
+
+import logging
+from pathlib import Path
+
+from deeplab.errors import InputError
+from deeplab.training.checkpoint_writing import LAST
+from deeplab.training.checkpoints import newest_checkpoint
+
+AUTO = "auto"
+
+log = logging.getLogger(__name__)
+
+
+def resume_from(resume: str | None, folder: Path) -> Path | None:
+    """The checkpoint that `resume` means for a run in `folder`; None for a run that starts anew.
+
+    Raises InputError for a folder without a checkpoint, or with damaged ones alone. `auto` starts anew where there is
+    none, so that a job can be given it from the first.
+    """
+    if resume is None:
+        return None
+    if resume == AUTO:
+        found = newest_checkpoint(folder / "checkpoints")
+        log.info("Resuming from %s", found) if found else log.info("No checkpoint in %s yet: starting anew", folder)
+        return found
+    path = Path(resume).expanduser()
+    if not path.is_dir():
+        return path
+    found = newest_checkpoint(path / "checkpoints") or newest_checkpoint(path)
+    if found is None:
+        raise InputError(
+            f"resume={resume}: this folder has no checkpoints/{LAST}; give a run's folder or a checkpoint."
+        )
+    log.info("Resuming from %s", found)
+    return found

@@ -1,0 +1,182 @@
+"""Runs below a folder, as far as their files tell: how they stand, how good they are, in what they differ."""
+
+import csv
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from deeplab.errors import InputError
+from deeplab.reporting.liveness import is_alive
+from deeplab.reporting.run_files import METRICS, RUN, read_json, read_run
+
+DIED = "died"
+NOT_BEGUN = "not begun"
+# What overrides say of a run without making it another experiment.
+NO_DIFFERENCE = ("name", "resume", "rerun_of", "experiment")
+_MISSING = object()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    `state` is that of run.json, but `died` for a run whose process is gone without having said so, and `not begun` for
+    one that was refused before it wrote anything. `miou` and `miou_crf` are fractions of 1: the final scores, or, while
+    `is_final` is false, the best validation so far.
+    """
+
+    folder: Path
+    state: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    miou: float | None = None
+    miou_crf: float | None = None
+    is_final: bool = False
+    step: int | None = None
+    started: datetime | None = None
+    seconds: float | None = None
+    """From the start to the end, or to the last sign of life."""
+
+    @property
+    def error(self) -> str | None:
+        """The reason why it failed."""
+        return self.facts.get("error")
+
+
+@dataclass
+class Found:
+    """What lies below a folder: the runs, and a sentence for each folder that cannot be read."""
+
+    runs: list[Run] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+
+def find_runs(folder: Path) -> Found:
+    """Read all runs below `folder` and in itself, the oldest first; damaged ones are named, not fatal.
+
+    Raises InputError if there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder; name the one in which the runs lie.")
+    found = Found()
+    for each in _run_folders(folder, found.unreadable):
+        try:
+            found.runs.append(_read(each))
+        except InputError as error:
+            found.unreadable.append(str(error))
+    found.runs.sort(key=lambda run: (run.started.timestamp() if run.started else 0.0, str(run.folder)))
+    return found
+
+
+def _run_folders(folder: Path, unreadable: list[str]) -> Iterator[Path]:
+    """Folders of runs; nothing is looked for inside one."""
+    try:
+        with os.scandir(folder) as entries:
+            here = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        unreadable.append(f"Cannot read the folder {folder}: {error.strerror}.")
+        return
+    names = {entry.name for entry in here}
+    if RUN in names or {".hydra", "train.log"} <= names:
+        yield folder
+        return
+    for entry in here:
+        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+            yield from _run_folders(Path(entry.path), unreadable)
+
+
+def _read(folder: Path) -> Run:
+    path = folder / RUN
+    if not path.exists():
+        refused = datetime.fromtimestamp((folder / "train.log").stat().st_mtime).astimezone()
+        return Run(folder, NOT_BEGUN, started=refused)
+    facts = read_run(folder)
+    started, touched = _time(facts.get("started"), path), path.stat().st_mtime
+    state, seconds = facts["state"], facts.get("seconds")
+    if state == "running":
+        seconds = max(0.0, touched - started.timestamp()) if started else seconds
+        if not is_alive(facts.get("process"), touched):
+            state = DIED
+        elif started:
+            seconds = datetime.now().timestamp() - started.timestamp()
+    is_final = (folder / METRICS).exists()
+    if is_final:
+        document = read_json(folder / METRICS)
+        miou, miou_crf, step = document.get("miou"), document.get("miou_crf"), facts.get("steps")
+    else:
+        miou, miou_crf, step = _best_so_far(folder / "metrics.csv")
+    return Run(folder, state, facts, miou, miou_crf, is_final, step, started, seconds)
+
+
+def _time(text: Any, path: Path) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: started={text!r} is no time.") from error
+
+
+def _best_so_far(path: Path) -> tuple[float | None, float | None, int | None]:
+    """The highest mIoU before and after the CRF in metrics.csv, and the last step; None for what it does not say."""
+    if not path.is_file():
+        return None, None, None
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = csv.reader(file)
+        columns = next(rows, [])
+        whole = [row for row in rows if len(row) == len(columns)]  # a kill may have cut off the last
+    before, after = (_highest(whole, columns, key) for key in ("val/miou", "val/miou_crf"))
+    steps = [int(row[0]) for row in whole[-1:] if columns[0] == "step" and row[0].isdigit()]
+    return before, after, steps[0] if steps else None
+
+
+def _highest(rows: Sequence[Sequence[str]], columns: Sequence[str], key: str) -> float | None:
+    if key not in columns:
+        return None
+    at = columns.index(key)
+    values = [float(row[at]) for row in rows if row[at] not in ("", "nan")]
+    return max(values, default=None)
+
+
+def by_folder(runs: Sequence[Run]) -> dict[Path, list[Run]]:
+    """Runs of one sweep or of one name together: those whose folders lie in one; the group with the newest run last."""
+    groups: dict[Path, list[Run]] = {}
+    for run in reversed(runs):
+        groups.setdefault(run.folder.parent, []).insert(0, run)
+    return dict(reversed(groups.items()))
+
+
+def what_differs(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return for each run the values, by key, in which the runs of this list differ.
+
+    Keys are those of the overrides that some of them were given; a single run differs by all of its own.
+    """
+    keys = dict.fromkeys(key for run in runs for key in _override_keys(run))
+    values = {key: [_value(run, key) for run in runs] for key in keys}
+    differing = {key: each for key, each in values.items() if len(runs) == 1 or any(v != each[0] for v in each)}
+    return [
+        {key: each[number] for key, each in differing.items() if each[number] is not _MISSING}
+        for number in range(len(runs))
+    ]
+
+
+def _override_keys(run: Run) -> Iterator[str]:
+    for override in run.facts.get("overrides", []):
+        key = override.partition("=")[0].lstrip("+~")
+        if key not in NO_DIFFERENCE and not key.startswith(("hydra", "logger")):
+            yield key
+
+
+def _value(run: Run, key: str) -> Any:
+    """A run's value of a key of overrides: a group's choice or a value of the configuration."""
+    choices = run.facts.get("choices", {})
+    if key in choices:
+        return choices[key]
+    node: Any = run.facts.get("config", {})
+    for name in key.split("."):
+        if not isinstance(node, Mapping) or name not in node:
+            return _MISSING
+        node = node[name]
+    return node

@@ -1,0 +1,107 @@
+"""SIGTERM and SIGUSR1: write a checkpoint and leave, with a status of its own. All signal handling is in this file.
+
+A scheduler that takes a machine back sends SIGTERM, Slurm what `--signal` names. SIGUSR2 is left to submitit, which
+requeues a job by it; nobody here requeues anything, so that exactly one does.
+"""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+import pytorch_lightning as pl
+
+from deeplab.errors import Preempted
+from deeplab.training.module import SegmentationModule
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+# Both ask for an end within 30 s; what is left is for the exit itself.
+SECONDS = 25.0
+
+log = logging.getLogger(__name__)
+
+
+class Leaving:
+    """Whether the run was asked to leave, and by whom (`reason`); a context in which the signals are caught.
+
+    While `deferred` the work looks at `reason` where it can stop; otherwise the signal raises Preempted at once.
+    After `seconds` the process ends in any case: `at_last(status, sentence)` is called and has to end it.
+    """
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self.reason: str | None = None
+        self.deferred = False
+        self.at_last: Callable[[int, str], None] = lambda status, sentence: os._exit(status)
+        self._seconds = seconds
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._timer: threading.Timer | None = None
+
+    def ask(self, reason: str) -> None:
+        """Ask the run to leave; only the first reason counts."""
+        if self.reason is None:
+            self.reason = reason
+            self._timer = threading.Timer(self._seconds, self._end)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def raise_if_asked(self) -> None:
+        """Raise Preempted if the run was asked to leave."""
+        if self.reason is not None:
+            raise Preempted(self._sentence())
+
+    def _sentence(self) -> str:
+        return f"Left on {self.reason}; resume=auto with the run's folder goes on from its newest checkpoint."
+
+    def _end(self) -> None:
+        self.at_last(Preempted.status, self._sentence())
+
+    def _caught(self, number: int, frame: FrameType | None) -> None:
+        first = self.reason is None
+        self.ask(signal.Signals(number).name)
+        if first and not self.deferred:
+            self.raise_if_asked()
+
+    def __enter__(self) -> "Leaving":
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._caught) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+
+class LeaveBetweenBatches(pl.Callback):
+    """Leaves where nothing is lost: after a training step of all ranks, or between two pictures of an evaluation.
+
+    What is to be saved then is the checkpoint callback's business, see `LastCheckpoint`.
+    """
+
+    def __init__(self, leaving: Leaving) -> None:
+        self._leaving = leaving
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._leaving.deferred = True
+        self._leaving.raise_if_asked()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._leaving.deferred = False
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if isinstance(pl_module, SegmentationModule) and self._leaving.reason is not None:
+            pl_module.leave = True
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self._leaving.raise_if_asked()
+
+    def on_test_batch_end(self, *_: Any) -> None:
+        self._leaving.raise_if_asked()

@@ -1,0 +1,281 @@
+"""Runs in folders become one document: grouped over seeds, compared where they may be, every defect in a sentence."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deeplab.comparison.document import compare
+from deeplab.comparison.run import read_runs
+from deeplab.comparison.run_folders import find_runs
+from deeplab.errors import InputError
+from deeplab.metrics.scores import mean_iou
+
+MakeRun = Callable[..., Path]
+
+
+def document_of(*paths: Path, repeats: int = 200) -> dict[str, Any]:
+    document, _ = compare(read_runs(find_runs(paths)), repeats, seed=0)
+    json.dumps(document, allow_nan=False)
+    return document
+
+
+def names(document: dict[str, Any]) -> list[str]:
+    return [variant["name"] for variant in document["variants"]]
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_seeds_are_grouped_and_the_better_variant_is_named(tmp_path: Path, run_in: MakeRun) -> None:
+    for seed in range(3):
+        run_in(f"sweep/{seed}", head="ASPP-S", seed=seed, quality=0.6)
+        run_in(f"sweep/{seed + 3}", head="ASPP-L", seed=seed, quality=0.9)
+    document = document_of(tmp_path / "sweep")
+    assert names(document) == ["ASPP-S", "ASPP-L"]
+    assert [variant["seeds"] for variant in document["variants"]] == [[0, 1, 2], [0, 1, 2]]
+    (pair,) = document["groups"][0]["pairs"]
+    assert (pair["a"], pair["b"]) == ("ASPP-L", "ASPP-S")
+    assert document["headline"] == [pair["after"]["sentence"]]
+    assert pair["after"]["sentence"].startswith("ASPP-L beats ASPP-S by ")
+    assert "3 seeds each, 12 pictures" in pair["after"]["sentence"]
+    low, high = pair["after"]["over_pictures_and_seeds"]
+    assert low < pair["after"]["difference"] < high
+    assert document["warnings"] == []
+
+
+def test_the_difference_is_that_of_the_mean_mious(tmp_path: Path, run_in: MakeRun) -> None:
+    folders = [run_in(f"{head}{seed}", head=head, seed=seed) for head in ("ASPP-S", "ASPP-L") for seed in (0, 1)]
+    pair = document_of(*folders)["groups"][0]["pairs"][0]
+    for key, stage in (("confusion", "before"), ("confusion_crf", "after")):
+        mious = [mean_iou(np.load(folder / "per_picture.npz")[key].sum(axis=0)) for folder in folders]
+        expected = abs(np.mean(mious[:2]) - np.mean(mious[2:]))
+        assert abs(pair[stage]["difference"]) == pytest.approx(expected, abs=1e-12)
+    told = [json.loads((folder / "metrics.json").read_text())["miou_crf"] for folder in folders]
+    assert pair["after"]["difference"] == pytest.approx(abs(np.mean(told[:2]) - np.mean(told[2:])), abs=1e-9)
+
+
+def test_below_three_seeds_seed_noise_is_not_measured(tmp_path: Path, run_in: MakeRun) -> None:
+    for seed in range(2):
+        run_in(f"s/{seed}", head="ASPP-S", seed=seed, quality=0.5)
+        run_in(f"l/{seed}", head="ASPP-L", seed=seed, quality=0.9)
+    pair = document_of(tmp_path)["groups"][0]["pairs"][0]
+    assert pair["after"]["over_pictures_and_seeds"] is None
+    assert "seed noise is not measured" in pair["after"]["sentence"]
+
+
+def test_an_interval_that_holds_zero_is_no_victory(tmp_path: Path, run_in: MakeRun) -> None:
+    run_in("s", head="ASPP-S", quality=0.7)
+    run_in("l", head="ASPP-L", quality=0.7)
+    pair = document_of(tmp_path)["groups"][0]["pairs"][0]
+    low, high = pair["before"]["over_pictures"]
+    assert low < 0 < high
+    assert "beats" not in pair["before"]["sentence"]
+    assert "The interval holds 0" in pair["before"]["sentence"]
+
+
+def test_the_same_run_twice_is_no_difference(tmp_path: Path, run_in: MakeRun) -> None:
+    run_in("s", head="ASPP-S")
+    other = tmp_path / "l"
+    shutil.copytree(tmp_path / "s", other)
+    metrics = json.loads((other / "metrics.json").read_text())
+    metrics["config"]["optim"]["lr"] = 0.02
+    (other / "metrics.json").write_text(json.dumps(metrics))
+    document = document_of(tmp_path)
+    assert names(document) == ["optim.lr=0.02", "optim.lr=0.01"]
+    after = document["groups"][0]["pairs"][0]["after"]
+    assert (after["difference"], after["over_pictures"]) == (0, [0, 0])
+    assert "the same mIoU" in after["sentence"]
+
+
+def test_a_gain_of_the_crf_is_paired_by_run(tmp_path: Path, run_in: MakeRun) -> None:
+    for seed in range(3):
+        run_in(f"{seed}", seed=seed)
+    (gain,) = document_of(tmp_path)["groups"][0]["crf_gains"]
+    assert gain["difference"] > 0 and gain["decided"]
+    assert gain["sentence"].startswith("demo (ASPP-S): the CRF gains ")
+    assert gain["over_pictures_and_seeds"] is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"split": "test"}, "different splits"),
+        ({"class_names": ("background", "ball", "crate", "ring", "rope", "star", "leaf", "cup")}, "class lists differ"),
+        (
+            {"data__layout": {"_target_": "deeplab.data.scenes.Scenes", "seed": 1, "height": 40, "width": 56}},
+            "another truth",
+        ),
+    ],
+)
+def test_what_is_not_comparable_is_not_compared(
+    changes: dict[str, Any], reason: str, tmp_path: Path, run_in: MakeRun
+) -> None:
+    run_in("one", head="ASPP-S")
+    run_in("other", head="ASPP-L", **changes)
+    document = document_of(tmp_path)
+    assert [group["pairs"] for group in document["groups"]] == [[], []]
+    assert len(document["warnings"]) == 1
+    assert document["warnings"][0].startswith("Not comparable: ASPP-S") and reason in document["warnings"][0]
+
+
+def test_data_of_another_name_are_compared_if_pictures_and_truth_are_the_same(tmp_path: Path, run_in: MakeRun) -> None:
+    run_in("one", head="ASPP-S")
+    run_in("other", head="ASPP-L", data__name="scenes_aug")
+    document = document_of(tmp_path)
+    assert len(document["groups"]) == 1
+    assert any("data=scenes_aug" in note and "are the same" in note for note in document["notes"])
+
+
+def test_data_of_another_name_with_other_pictures_are_not_compared(tmp_path: Path, run_in: MakeRun) -> None:
+    run_in("one", head="ASPP-S", pictures=12)
+    run_in("other", head="ASPP-L", pictures=8, data__name="scenes_aug")
+    document = document_of(tmp_path)
+    assert len(document["groups"]) == 2
+    assert "different data sets (scenes and scenes_aug)" in document["warnings"][0]
+
+
+def test_differences_are_over_common_pictures(tmp_path: Path, run_in: MakeRun) -> None:
+    many = run_in("many", head="ASPP-S", pictures=12)
+    few = run_in("few", head="ASPP-L", pictures=8)
+    document = document_of(tmp_path)
+    (pair,) = document["groups"][0]["pairs"]
+    assert pair["num_pictures"] == 8
+    assert "scored on different pictures" in document["warnings"][0]
+    mious = [mean_iou(np.load(each / "per_picture.npz")["confusion"][:8].sum(axis=0)) for each in (many, few)]
+    assert abs(pair["before"]["difference"]) == pytest.approx(abs(mious[0] - mious[1]), abs=1e-12)
+
+
+def test_a_repetition_is_not_another_seed(tmp_path: Path, run_in: MakeRun) -> None:
+    run_in("first", seed=0)
+    again = run_in("again", seed=0)
+    edit(again / "run.json", started="2026-02-01T00:00:00+0000")
+    document = document_of(tmp_path)
+    (variant,) = document["variants"]
+    assert (len(variant["runs"]), variant["seeds"]) == (2, [0])
+    assert [run["counted"] for run in document["runs"]] == [run["name"].endswith("again") for run in document["runs"]]
+    assert any("a repetition is not another seed" in note for note in document["notes"])
+
+
+def test_failed_unfinished_and_unscored_runs_are_listed(tmp_path: Path, run_in: MakeRun) -> None:
+    run_in("good", seed=0)
+    for name, state in (("failed", "failed"), ("running", "running"), ("preempted", "preempted")):
+        folder = run_in(name, seed=1)
+        edit(folder / "run.json", state=state, error="the disk is full")
+        (folder / "metrics.json").unlink()
+    unscored = run_in("unscored", seed=2)
+    (unscored / "metrics.json").unlink()
+    document = document_of(tmp_path)
+    problems = {Path(run["folder"]).name: "; ".join(run["problems"]) for run in document["runs"]}
+    assert problems["good"] == ""
+    assert "the disk is full" in problems["failed"]
+    assert "still running" in problems["running"]
+    assert "preempted" in problems["preempted"]
+    assert "was not evaluated" in problems["unscored"]
+    assert len(document["variants"]) == 1 and document["variants"][0]["seeds"] == [0]
+
+
+DAMAGE = [
+    ("metrics.json", b"{", "metrics.json is not valid JSON"),
+    ("metrics.json", b"[]", "metrics.json holds no JSON object"),
+    ("metrics.json", b'{"miou": "high"}', "metrics.json lacks mIoU"),
+    ("metrics.json", b'{"miou": 7, "iou": {}}', "metrics.json lacks mIoU"),
+    ("run.json", b"\xff\xfe", "run.json is not valid JSON"),
+    ("run.json", b'{"state": "asleep"}', "state is 'asleep'"),
+    ("per_picture.npz", b"PK\x03\x04", "per_picture.npz"),
+    ("metrics.csv", b"\xff\xfe\x00,\n", "metrics.csv cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "sentence"), DAMAGE)
+def test_a_damaged_file_is_named_and_the_rest_is_shown(
+    name: str, content: bytes, sentence: str, tmp_path: Path, run_in: MakeRun
+) -> None:
+    run_in("good", head="ASPP-S")
+    damaged = run_in("damaged", head="ASPP-L")
+    (damaged / name).write_bytes(content)
+    document = document_of(tmp_path)
+    told = {Path(run["folder"]).name: "; ".join(run["problems"]) for run in document["runs"]}
+    assert sentence in told["damaged"] and told["good"] == ""
+    assert names(document)[1] == "ASPP-S"
+
+
+def test_a_run_without_matrices_is_listed_but_not_compared(tmp_path: Path, run_in: MakeRun) -> None:
+    run_in("good", head="ASPP-S")
+    (run_in("bare", head="ASPP-L") / "per_picture.npz").unlink()
+    document = document_of(tmp_path)
+    assert document["groups"][0]["pairs"] == []
+    assert document["variants"][0]["miou"]["count"] == 1
+    assert "there is no per_picture.npz" in "".join(document["runs"][0]["problems"])
+    assert any("cannot take part" in note for note in document["notes"])
+
+
+def test_matrices_of_another_evaluation_are_not_believed(tmp_path: Path, run_in: MakeRun) -> None:
+    run_in("good", head="ASPP-S")
+    folder = run_in("mixed", head="ASPP-L", quality=0.9)
+    shutil.copy(tmp_path / "good" / "per_picture.npz", folder)
+    document = document_of(tmp_path)
+    told = {Path(run["folder"]).name: "; ".join(run["problems"]) for run in document["runs"]}
+    assert "of two evaluations" in told["mixed"]
+    assert document["groups"][0]["pairs"] == []
+
+
+def test_one_run_alone_is_shown(tmp_path: Path, run_in: MakeRun) -> None:
+    document = document_of(run_in("alone"))
+    assert "nothing to compare it with" in document["headline"][0]
+    assert len(document["groups"]) == 1
+
+
+def test_runs_without_any_scores_are_listed(tmp_path: Path, run_in: MakeRun) -> None:
+    folder = run_in("one")
+    (folder / "metrics.json").unlink()
+    document = document_of(folder)
+    assert "No comparison" in document["headline"][0]
+    assert document["groups"] == []
+
+
+def test_a_run_before_the_crf_only(tmp_path: Path, run_in: MakeRun) -> None:
+    run_in("without", head="ASPP-S", crf=False)
+    run_in("with", head="ASPP-L")
+    document = document_of(tmp_path)
+    (pair,) = document["groups"][0]["pairs"]
+    assert pair["after"] is None and "before the CRF" in pair["before"]["sentence"]
+    assert [gain["variant"] for gain in document["groups"][0]["crf_gains"]] == ["ASPP-L"]
+
+
+def test_the_papers_numbers_come_along(tmp_path: Path, run_in: MakeRun) -> None:
+    paper = {"table": "3", "row": "ASPP-L", "miou": 0.6896, "miou_crf": 0.7157}
+    run_in("one", paper=paper)
+    assert document_of(tmp_path)["variants"][0]["paper"] == paper
+
+
+def test_more_than_twelve_variants_are_compared_with_the_best(tmp_path: Path, run_in: MakeRun) -> None:
+    for number in range(14):
+        run_in(f"{number}", optim__lr=0.01 + number / 1000, pictures=3, quality=0.5 + number / 40)
+    document = document_of(tmp_path, repeats=100)
+    (group,) = document["groups"]
+    assert len(group["pairs"]) == 13
+    assert {pair["a"] for pair in group["pairs"]} == {group["variants"][0]}
+    assert any("There are 14 variants" in note for note in document["notes"])
+
+
+def test_folders_are_found_in_order_and_once(tmp_path: Path, run_in: MakeRun) -> None:
+    for number in (10, 9, 1):
+        run_in(f"sweep/{number}", seed=number, predictions=False)
+    search = run_in("search")
+    (search / "search.json").write_text("{}")
+    found = find_runs([tmp_path / "sweep" / "9", tmp_path])
+    assert [folder.name for folder in found] == ["9", "1", "10"]
+
+
+@pytest.mark.parametrize("name", ["nowhere", "a file", "empty"])
+def test_paths_without_runs_are_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=name):
+        find_runs([tmp_path / name])

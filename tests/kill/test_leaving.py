@@ -1,0 +1,42 @@
+"""SIGTERM and SIGUSR1: a checkpoint, status 75, and a resumed run that ends as an undisturbed one, bit for bit."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.slow
+
+STEPS = ("optim.max_steps=60", "trainer.val_every_n_steps=25", "trainer.checkpoint_every_n_steps=1000")
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_run_that_was_asked_to_leave_goes_on_as_if_nothing_had_happened(
+    ranks: int, start: Any, tmp_path: Path
+) -> None:
+    more = start.ddp if ranks > 1 else ()
+    undisturbed = start(*start.tiny, *STEPS, *more, "hydra.run.dir=a")
+    disturbed = start(*start.tiny, *STEPS, *more, "hydra.run.dir=b")
+    metrics = tmp_path / "b" / "metrics.csv"
+    disturbed.wait_for(lambda: metrics.exists() and "train/loss" in metrics.read_text())
+    # To the last rank alone: the others get to know.
+    os.kill(disturbed.ranks()[-1], signal.SIGUSR1 if ranks > 1 else signal.SIGTERM)
+    asked = time.monotonic()
+    assert disturbed.wait(30) == 75, disturbed.text
+    assert time.monotonic() - asked < 30
+    disturbed.nobody_left()
+    assert len(disturbed.sentences) == 1
+    assert "resume=auto" in disturbed.sentences[0]
+    assert start.state(tmp_path / "b") == "preempted"
+    last = torch.load(tmp_path / "b" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert f"after step {last['global_step']} of 60" in disturbed.sentences[0]
+    resumed = start("resume=b")
+    assert (undisturbed.wait(), resumed.wait()) == (0, 0), resumed.text
+    assert "Resuming from" in resumed.text
+    assert start.same(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "a" / "metrics.csv").read_text().count("\n") == metrics.read_text().count("\n")
+    assert start.state(tmp_path / "b") == "finished"
