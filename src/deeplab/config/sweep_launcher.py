@@ -134,14 +134,14 @@ class ProcessLauncher(Launcher):
             if source.provider == "command-line":
                 arguments.append(f"--config-dir={source.path}")
         arguments += [each for each in hydra.overrides.hydra if not each.startswith(OF_THE_SWEEP)]
-        arguments += [*job.overrides, f"hydra.run.dir={record.place(job)}", f"hydra.job.num={job.number}"]
+        places = f"hydra.run.dir={record.place(job)}", f"hydra.sweep.dir={record.folder}", f"hydra.job.num={job.number}"
+        arguments += [*job.overrides, *places]
         if "wandb" in str((config.logger or {}).get("_target_", "")):
             if config.logger.get("group") is None:
                 arguments.append(f"logger.group={_text(record.folder.name)}")
             if config.logger.get("name") in (None, config.name):
                 arguments.append(f"logger.name={_text(job.name)}")
-        checkpoint = record.checkpoint(job)
-        return [*arguments, f"resume={checkpoint}"] if checkpoint else arguments
+        return [*arguments, "resume=auto"] if record.has_checkpoint(job) else arguments
 
 
 def _text(value: str) -> str:

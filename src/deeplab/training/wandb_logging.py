@@ -112,9 +112,7 @@ class WandbRun(MediaLogger):
         options["tags"] = automatic_tags(facts) if options.get("tags") is None else options["tags"]
         options["group"] = options.get("group") or facts.get("sweep")
         # A run of its own, also where another of this process was not ended.
-        settings = wandb.Settings(
-            finish_timeout=self.finish_timeout, init_timeout=_init_timeout(), reinit="create_new"
-        )
+        settings = wandb.Settings(finish_timeout=self.finish_timeout, init_timeout=_init_timeout(), reinit="create_new")
         self.folder.mkdir(parents=True, exist_ok=True)
         return wandb.init(dir=str(self.folder), config=self.config, mode=mode, settings=settings, **options)  # type: ignore[arg-type]
 
