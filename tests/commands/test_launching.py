@@ -124,6 +124,7 @@ def test_a_fault_of_ours_keeps_its_traceback_and_is_logged(run, scenes, tmp_path
     assert (record["state"], record["error"]) == ("failed", "a fault")
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_every_job_in_a_folder_of_its_own(run, scenes, tmp_path):
     run("train", "-m", *scenes, "optim.lr=0.001,0.002", "hydra.sweep.dir=sweep").worked()
     for job, rate in enumerate((0.001, 0.002)):

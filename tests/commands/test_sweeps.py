@@ -53,7 +53,13 @@ def fates(tmp_path, scenes):
             "trainer": {"strategy": "ddp", "devices": 2} if name == "two" else {},
         }
         (place / f"{name}.yaml").write_text("# @package _global_\n" + yaml.safe_dump(content))
-    more = ("optim.max_steps=3", "trainer.checkpoint_every_n_steps=1", "num_pictures=0", "hydra.sweep.dir=my sweep")
+    more = (
+        "optim.max_steps=3",
+        "trainer.log_every_n_steps=1",
+        "trainer.checkpoint_every_n_steps=1",
+        "num_pictures=0",
+        "hydra.sweep.dir=my sweep",
+    )
     return ("--config-dir", str(place.parent), *scenes, *more)
 
 
@@ -90,7 +96,7 @@ def test_a_sweep_with_jobs_that_fail_and_its_continuation(tmp_path, fates):
     assert "Traceback" in (sweep / "2" / "output.log").read_text()
     assert "RuntimeError: a fault of the job" in (sweep / "2" / "train.log").read_text()
     assert "Traceback" not in done.stderr
-    assert f"deeplab train resume_sweep={sweep}" in done.stderr
+    assert f"deeplab train 'resume_sweep={sweep}'" in done.stderr
     assert (sweep / "multirun.yaml").is_file()
     miou = json.loads((sweep / "1" / "metrics.json").read_text())["miou"]
     assert jobs[1]["miou"] == miou

@@ -7,8 +7,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from deeplab.config.explain import conf_dir, primary_config
 from deeplab.config.preflight import to_plain
@@ -32,7 +31,7 @@ def recorded(plain: Plain) -> Plain:
             "config_dirs": [each.path for each in hydra.runtime.config_sources if each.provider == "command-line"],
             "cwd": hydra.runtime.cwd,
         }
-        if hydra.mode is RunMode.MULTIRUN:
+        if not OmegaConf.is_missing(hydra.job, "num"):  # else no job of a sweep
             facts["sweep"] = Path(hydra.sweep.dir).name
     return facts
 

@@ -6,6 +6,7 @@ the other devices would begin the whole sweep again.
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -133,14 +134,14 @@ class ProcessLauncher(Launcher):
             if source.provider == "command-line":
                 arguments.append(f"--config-dir={source.path}")
         arguments += [each for each in hydra.overrides.hydra if not each.startswith(OF_THE_SWEEP)]
-        arguments += [*job.overrides, f"hydra.run.dir={record.place(job)}", f"hydra.job.num={job.number}"]
+        places = f"hydra.run.dir={record.place(job)}", f"hydra.sweep.dir={record.folder}", f"hydra.job.num={job.number}"
+        arguments += [*job.overrides, *places]
         if "wandb" in str((config.logger or {}).get("_target_", "")):
             if config.logger.get("group") is None:
                 arguments.append(f"logger.group={_text(record.folder.name)}")
             if config.logger.get("name") in (None, config.name):
                 arguments.append(f"logger.name={_text(job.name)}")
-        checkpoint = record.checkpoint(job)
-        return [*arguments, f"resume={checkpoint}"] if checkpoint else arguments
+        return [*arguments, "resume=auto"] if record.has_checkpoint(job) else arguments
 
 
 def _text(value: str) -> str:
@@ -218,5 +219,5 @@ def finish() -> int:
     for job in left:
         log.error("Job %d has not finished (%s); see %s", job.number, job.error, sweep.record.place(job) / "output.log")
     if left:
-        log.error("Go on, finished jobs left out, with: deeplab train resume_sweep=%s", folder)
+        log.error("Go on, finished jobs left out, with: deeplab train %s", shlex.quote(f"resume_sweep={folder}"))
     return len(left)

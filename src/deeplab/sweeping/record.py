@@ -14,7 +14,7 @@ SWEEP = "sweep.json"
 STATES = ("waiting", "running", "finished", "failed", "stopped")
 OUTPUT = "output.log"
 LOCK = ".lock"
-CHECKPOINT = Path("checkpoints") / "last.ckpt"
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass
@@ -72,10 +72,9 @@ class SweepRecord:
         """The job's folder."""
         return self.folder / job.folder
 
-    def checkpoint(self, job: Job) -> Path | None:
-        """Where a job that was begun goes on from."""
-        path = self.place(job) / CHECKPOINT
-        return path if path.is_file() else None
+    def has_checkpoint(self, job: Job) -> bool:
+        """Whether the job was begun and can go on."""
+        return any((self.place(job) / CHECKPOINTS).glob("*.ckpt"))
 
     def add_results(self, job: Job) -> None:
         """Take scores and the reason of a failure over from the job's own files."""
