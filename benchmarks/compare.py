@@ -64,7 +64,8 @@ def report(values: dict[str, Any]) -> None:
 def blobs(rng: np.random.Generator, classes: int) -> np.ndarray:
     """A label map (H, W) of smooth patches."""
     coarse = rng.random((6, 8, classes)).astype(np.float32)
-    return cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC).argmax(axis=2).astype(np.uint8)
+    fine = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(fine.argmax(axis=2), dtype=np.uint8)
 
 
 def draw_data(root: Path, count: int) -> dict[str, np.ndarray]:
@@ -88,7 +89,8 @@ def draw_data(root: Path, count: int) -> dict[str, np.ndarray]:
 def draw_run(folder: Path, number: int, labels: dict[str, np.ndarray]) -> None:
     variant, seed = number % VARIANTS, number // VARIANTS
     target = folder / "sweep" / str(number)
-    before, after = [], []
+    before: list[np.ndarray] = []
+    after: list[np.ndarray] = []
     for name, label in labels.items():
         rng = np.random.default_rng([number, *name.encode()])
         wrong = cv2.resize(rng.random((12, 16)).astype(np.float32), (WIDTH, HEIGHT)) > 0.55 + 0.04 * variant

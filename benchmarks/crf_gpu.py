@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,13 +127,13 @@ def _on_device(run: Callable[[], Any], repeats: int) -> float:
     run()
     times = []
     for _ in range(repeats):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         begin.record()
         run()
         end.record()
         torch.cuda.synchronize()
         times.append(begin.elapsed_time(end) / 1e3)
-    return statistics.median(times)
+    return float(statistics.median(times))
 
 
 def _breakdown(batch: Pictures, whole: float, bandwidth: float, options: argparse.Namespace) -> None:
@@ -145,7 +146,7 @@ def _breakdown(batch: Pictures, whole: float, bandwidth: float, options: argpars
     built = []
     for i, name in enumerate(("spatial lattice", "bilateral lattice")):
         one = [replace(picture, kernels=picture.kernels[i : i + 1]) for picture in pictures]
-        parts.append((name, _on_device(lambda one=one: _terms(one), R), 0.0))
+        parts.append((name, _on_device(partial(_terms, one), R), 0.0))
         built += _terms(one) or []
     field = CudaMeanField(planes, PARAMS, built)
     parts.append(("scores to rows", _on_device(field._start, R), 4.0 * field.N * (K + 2 * field.S)))
@@ -160,11 +161,11 @@ def _breakdown(batch: Pictures, whole: float, bandwidth: float, options: argpars
         )
         print(f"  {name}: {crowded}")
         parts.append(
-            (f"10 x {name} splat", 10 * _on_device(lambda u=lattice: u.splat(field.Q), R),
+            (f"10 x {name} splat", 10 * _on_device(partial(lattice.splat, field.Q), R),
              10 * (field.N * (row + 8 * taps) + M * (row + 8)))
         )  # fmt: skip
         for axis in range(taps):
-            seconds = _on_device(lambda u=lattice, a=rows, b=other, x=axis: u.blur(a, b, x), R)
+            seconds = _on_device(partial(lattice.blur, rows, other, axis), R)
             parts.append((f"10 x {name} blur {axis}", 10 * seconds, 10.0 * M * (2 * row + 8)))
     received = _sliced(field, built, R)
     taps_in_all = sum(lattice.taps for _, lattice in built)
@@ -210,7 +211,7 @@ def _profile(batch: Pictures) -> None:
 def _variants(batch: Pictures, options: argparse.Namespace) -> None:
     crf = DenseCRF(PARAMS, "cuda")
     print("\nbatches: " + ", ".join(
-        f"{n}: {1e3 * _time(lambda n=n: _batch(crf, batch[:n]), options.repeats) / n:.2f}" for n in (1, 2, 4, 8, 16)
+        f"{n}: {1e3 * _time(partial(_batch, crf, batch[:n]), options.repeats) / n:.2f}" for n in (1, 2, 4, 8, 16)
     ) + " ms a picture")  # fmt: skip
     kept = cuda_launch.TILE, cuda_launch.NUM_WARPS
     for tile, warps in ((512, 4), (2048, 4), (2048, 8), (1024, 8)):

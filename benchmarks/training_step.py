@@ -193,7 +193,7 @@ def report(loader: InTurns, warm_up: int) -> float:
     print(f"ratio               {ratio:9.3f}    (quartiles {low:.3f} .. {high:.3f}; target 1.05)")
     print(f"processor time      {used:9.3f}    (ratio)")
     print(f"added a step        {added[0]:9.2f} ms, {added[1]:.2f} ms of processor time")
-    return trainer
+    return float(trainer)
 
 
 def report_arithmetic(network: nn.Module, options: argparse.Namespace, seconds: float) -> None:

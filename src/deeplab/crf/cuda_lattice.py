@@ -263,7 +263,7 @@ def _linked(vertices: Tensor, step: Sequence[int]) -> tuple[Tensor, Tensor]:
     return following, previous
 
 
-def _divided(begin: Tensor, end: Tensor) -> tuple[Any, ...]:
+def _divided(begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], Tensor, Tensor, Tensor]:
     """Cut the taps of vertices that have more than _PART of them into parts."""
     count = end - begin
     crowded = torch.nonzero(count > _PART)[:, 0]
