@@ -1,5 +1,6 @@
 """Sweeps of real trainings: jobs of one and of two processes that fail, are killed and go on; Optuna; W&B's agent."""
 
+import csv
 import json
 import os
 import subprocess
@@ -82,6 +83,12 @@ def given(folder):
     return {name: (float(rate), int(step)) for name, (rate, step) in read.items()}
 
 
+def losses(folder):
+    """Step and loss of each row of metrics.csv."""
+    with (folder / "metrics.csv").open() as file:
+        return [(row["step"], row["train/loss"]) for row in csv.DictReader(file)]
+
+
 @pytest.mark.slow
 def test_a_sweep_with_jobs_that_fail_and_its_continuation(tmp_path, fates):
     done = deeplab(tmp_path, "-m", *fates, "experiment=one,two,raises,killed", "jobs=2")
@@ -108,10 +115,10 @@ def test_a_sweep_with_jobs_that_fail_and_its_continuation(tmp_path, fates):
     jobs = json.loads((sweep / "sweep.json").read_text())["jobs"]
     assert {job["state"] for job in jobs} == {"finished"}
     assert {number: (sweep / number / "metrics.json").stat().st_mtime_ns for number in before} == before
-    # Both went on from the checkpoint after their second step.
-    assert [given(tmp_path)[name][1] for name in ("2-0-1", "3-0-1")] == [2, 2]
-    steps = [line.split(",")[0] for line in (sweep / "3" / "metrics.csv").read_text().splitlines()]
-    assert len(steps) == len(set(steps))
+    # Both went on from a checkpoint; that of the second step may not have been written when the one was killed.
+    assert given(tmp_path)["2-0-1"][1] == 2
+    assert given(tmp_path)["3-0-1"][1] in (1, 2)
+    assert losses(sweep / "0") == losses(sweep / "2") == losses(sweep / "3")
 
 
 @pytest.mark.slow
