@@ -89,10 +89,10 @@ def test_missing_layers_are_said_and_the_rest_is_shown(pair: Path) -> None:
 )
 def test_data_that_cannot_be_opened(layout: dict[str, Any], sentence: str, tmp_path: Path, run_in: MakeRun) -> None:
     run_in("one")
-    document = tmp_path / "one" / "metrics.json"
-    text = document.read_text()
-    start, end = text.index('"layout": {'), text.index("}", text.index('"width"'))
-    document.write_text(f'{text[:start]}"layout": {json.dumps(layout)}{text[end + 1 :]}')
+    path = tmp_path / "one" / "metrics.json"
+    document = json.loads(path.read_text())
+    document["config"]["data"]["layout"] = layout
+    path.write_text(json.dumps(document))
     _, gallery = both_of(tmp_path)
     assert sentence in " ".join(gallery.problems)
     assert gallery.pictures[0]["image"] is None and "0" in gallery.pictures[0]["layers"]
