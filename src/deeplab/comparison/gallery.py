@@ -258,7 +258,7 @@ def encode_photo(image: npt.NDArray[np.uint8]) -> str:
 
 
 def encode_labels(labels: Labels) -> str:
-    """Return a label map uint8 (H, W) as the data URL of a PNG whose values and greys are labels, 500 pixels at most."""
+    """Return a label map uint8 (H, W) as the data URL of a PNG whose greys are labels, 500 pixels at most."""
     picture = Image.fromarray(np.ascontiguousarray(labels))
     picture.putpalette(bytes(np.repeat(np.arange(256, dtype=np.uint8), 3)))  # rows of a palette are stored unfiltered
     # Nearest, for a label between two others would be a third.
