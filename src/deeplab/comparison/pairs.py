@@ -96,8 +96,9 @@ class Scorer:
             place = {name: index for index, name in enumerate(run.pictures.ids)}
             assert matrices is not None
             counts = class_counts(matrices[[place[each] for each in ids]])
-            pictures = self._pictures.setdefault(len(ids), Pictures(len(ids), self.repeats, self.seed))
-            by_class = pictures.class_iou(counts)
+            if len(ids) not in self._pictures:
+                self._pictures[len(ids)] = Pictures(len(ids), self.repeats, self.seed)
+            by_class = self._pictures[len(ids)].class_iou(counts)
             self._scores[key] = (iou_of_counts(counts.sum(0)), mean_over_classes(by_class), by_class)
         return self._scores[key]
 

@@ -45,7 +45,9 @@ if (gallery.pictures.length) {
         const context = surface.getContext("2d", { willReadFrequently: true });
         context.drawImage(image, 0, 0);
         const pixels = context.getImageData(0, 0, image.width, image.height).data;
-        decoded.set(name, { width: image.width, height: image.height, labels: pixels.filter((_, at) => at % 4 === 0) });
+        const labels = new Uint8Array(pixels.length / 4);
+        for (let at = 0; at < labels.length; at++) labels[at] = pixels[4 * at];
+        decoded.set(name, { width: image.width, height: image.height, labels });
       }
     }
     return decoded.get(name);
@@ -64,16 +66,25 @@ if (gallery.pictures.length) {
     const opacity = planes.photo ? $("#opacity").value * 2.55 : 255;
     const truth = $("#mistakes").checked ? planes.truth : null;
     const over = new ImageData(map.width, map.height);
-    map.labels.forEach((label, at) => {
-      const wrong = truth && truth.labels[at] !== VOID && truth.labels[at] !== label;
-      if (truth ? !wrong : planes.photo && isGround(label)) return;
-      over.data.set([...(truth ? MISTAKE : colour(label)), opacity], 4 * at);
-    });
+    const pixels = new Uint32Array(over.data.buffer);
+    const inks = inkOfLabels(truth ? () => MISTAKE : colour, opacity, planes.photo && !truth);
+    for (let at = 0; at < pixels.length; at++) {
+      const label = map.labels[at];
+      if (!truth || (truth.labels[at] !== VOID && truth.labels[at] !== label)) pixels[at] = inks[label];
+    }
     const layer = new OffscreenCanvas(map.width, map.height);
     layer.getContext("2d").putImageData(over, 0, 0);
     context.imageSmoothingEnabled = false;
     context.drawImage(layer, 0, 0, width, height);
     return surface;
+  }
+  // What a pixel of each label is painted with, as the four bytes of a canvas.
+  function inkOfLabels(colourOf, opacity, leaveGround) {
+    const bytes = new Uint8ClampedArray(4 * 256);
+    for (let label = 0; label < 256; label++) {
+      bytes.set([...colourOf(label), leaveGround && isGround(label) ? 0 : opacity], 4 * label);
+    }
+    return new Uint32Array(bytes.buffer);
   }
   function size() {
     const map = Object.entries(planes).find(([key, each]) => key !== "photo" && each)?.[1];
@@ -153,11 +164,11 @@ if (gallery.pictures.length) {
     }));
   }
   function fillLegend() {
-    const counts = new Map();
+    const counts = new Uint32Array(256);
     for (const [key, map] of Object.entries(planes)) {
-      if (key !== "photo") for (const label of map.labels) counts.set(label, (counts.get(label) ?? 0) + 1);
+      if (key !== "photo") for (let at = 0; at < map.labels.length; at++) counts[map.labels[at]]++;
     }
-    const labels = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a));
+    const labels = [...counts.keys()].filter((label) => counts[label]).sort((a, b) => counts[b] - counts[a]);
     $("#legend").replaceChildren(...labels.map((label) => {
       const item = element("li", {}, swatch(label), className(label));
       item.dataset.label = label;

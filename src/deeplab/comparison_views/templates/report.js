@@ -83,13 +83,15 @@ function draw(card) {
   Plotly.react($(".plot", card), figure.data, layout, options);
   drawn.add(card);
 }
+const whenIdle = window.requestIdleCallback ?? ((work) => setTimeout(work)); // Safari has none
 const nearby = new IntersectionObserver((entries) => {
   for (const entry of entries) {
     if (!entry.isIntersecting) continue;
     nearby.unobserve(entry.target);
-    setTimeout(() => draw(entry.target)); // one task a chart, so that the page answers between them
+    // One at a time, when nothing else waits: the page answers between them.
+    whenIdle(() => draw(entry.target), { timeout: 3000 });
   }
-}, { rootMargin: "300px" });
+}, { rootMargin: "100px" });
 // Plotly's source is the last thing in the page: tables and pictures work while it is still being read.
 addEventListener("DOMContentLoaded", () => $$(".chart").forEach((card) => nearby.observe(card)));
 for (const card of $$(".chart")) {
