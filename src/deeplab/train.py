@@ -47,7 +47,7 @@ def train(config: "DictConfig", folder: Path) -> None:
     plain = to_plain(config)
     check(plain)
     record = RunRecord(folder, name=plain["name"], seed=plain["seed"], **recorded(plain))
-    with record, Leaving() as leaving, Ranks(leaving, plain["trainer"]["lost_after"], record.end) as ranks:
+    with Leaving() as leaving, record, Ranks(leaving, plain["trainer"]["lost_after"], record.end) as ranks:
         seed_everything(plain["seed"])
         place_initial_weights(plain)
         weights = read_initial_weights(plain)

@@ -22,5 +22,5 @@ def test_a_sweep_of_two_jobs_on_two_nodes_each(start, tmp_path):
         folder = tmp_path / "sweep" / str(number)
         run = json.loads((folder / "run.json").read_text())
         assert (run["state"], run["seed"]) == ("finished", number)
-        assert "MEMBER: 2/2" in (folder / "train.log").read_text()
+        assert "2 processes x 2" in (folder / "train.log").read_text()
         assert json.loads((folder / "metrics.json").read_text())["num_images"] == 2

@@ -1,6 +1,7 @@
 """`resume=`: a checkpoint, a run's folder, or `auto` for the run's own."""
 
 import logging
+import os
 from pathlib import Path
 
 from deeplab.errors import InputError
@@ -16,8 +17,10 @@ def resume_from(resume: str | None, folder: Path) -> Path | None:
     """The checkpoint that `resume` means for a run in `folder`; None for a run that starts anew.
 
     Raises InputError for a folder without a checkpoint, or with damaged ones alone. `auto` starts anew where there is
-    none, so that a job can be given it from the first.
+    none, so that a job can be given it from the first. A job that Slurm put back into its queue resumes by itself.
     """
+    if resume is None and int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0:
+        resume = AUTO
     if resume is None:
         return None
     if resume == AUTO:

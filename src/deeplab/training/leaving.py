@@ -1,7 +1,8 @@
 """SIGTERM and SIGUSR1: write a checkpoint and leave, with a status of its own. All signal handling is in this file.
 
-A scheduler that takes a machine back sends SIGTERM, Slurm what `--signal` names. SIGUSR2 is left to submitit, which
-requeues a job by it; nobody here requeues anything, so that exactly one does.
+A scheduler that takes a machine back sends SIGTERM, Slurm what `--signal` names. submitit, which puts jobs into Slurm's
+queue, has a handler for SIGUSR2 that requeues the job: it is called once the checkpoint is written and the run's files
+are closed. Nobody here requeues anything, so that exactly one does.
 """
 
 import logging
@@ -18,6 +19,7 @@ from deeplab.errors import Preempted
 from deeplab.training.module import SegmentationModule
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+REQUEUES = signal.SIGUSR2  # caught only in a job of submitit's
 # Both ask for an end within 30 s; what is left is for the exit itself.
 SECONDS = 25.0
 
@@ -66,7 +68,8 @@ class Leaving:
 
     def __enter__(self) -> "Leaving":
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._caught) for number in SIGNALS}
+            caught = (*SIGNALS, *([REQUEUES] if "SUBMITIT_EXECUTOR" in os.environ else []))
+            self._handlers = {number: signal.signal(number, self._caught) for number in caught}
         return self
 
     def __exit__(
@@ -76,6 +79,8 @@ class Leaving:
             self._timer.cancel()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if isinstance(error, Preempted) and REQUEUES in self._handlers and self.reason == REQUEUES.name:
+            self._handlers[REQUEUES](REQUEUES, None)  # on process 0 it ends the process
 
 
 class LeaveBetweenBatches(pl.Callback):
