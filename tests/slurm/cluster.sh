@@ -9,14 +9,14 @@
 # without which torch's rendezvous does not find the nodes; `stop` takes them out again.
 set -euo pipefail
 action=$1 dir=$(realpath -m "$2") node=${3:-}
-mark="# deeplab test cluster"
+mark="# deeplab test cluster in $dir"
 export SLURM_CONF=$dir/slurm.conf
 export PATH=$PATH:/usr/sbin
 
 # A port of its own for each cluster, derived from the folder, so that two runs of the tests do not meet.
 base=$((20000 + $(cksum <<<"$dir" | cut -d' ' -f1) % 20000))
 
-write_configuration() {
+write_configuration() { # a requeued job waits as long as credentials live, two minutes by default
   local cores memory
   cores=$(nproc)
   memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
@@ -25,7 +25,7 @@ ClusterName=deeplab
 SlurmctldHost=$(hostname)(127.0.0.1)
 SlurmctldPort=$base
 AuthType=auth/munge
-AuthInfo=socket=$dir/munge.socket
+AuthInfo=socket=$dir/munge.socket,cred_expire=5
 CryptoType=crypto/munge
 SlurmUser=root
 SlurmdUser=root
@@ -98,7 +98,7 @@ processes_of_node() {
 case $action in
 start)
   mkdir -p "$dir/state" "$dir/spool-n1" "$dir/spool-n2"
-  grep -q "$mark" /etc/hosts || echo "127.0.0.1 n1 n2 $mark" >>/etc/hosts
+  grep -qF "$mark" /etc/hosts || echo "127.0.0.1 n1 n2 $mark" >>/etc/hosts
   write_configuration
   start_munge
   slurmctld -f "$SLURM_CONF"
@@ -125,7 +125,7 @@ stop)
   scancel --quiet --user=root 2>/dev/null || true
   for file in "$dir"/slurmd-*.pid "$dir/slurmctld.pid" "$dir/munge/pid"; do stop_daemon "$file"; done
   # Copied over, not moved: in a container the file is a mount.
-  sed "/$mark/d" /etc/hosts >"$dir/hosts" && cat "$dir/hosts" >/etc/hosts
+  grep -vF "$mark" /etc/hosts >"$dir/hosts" && cat "$dir/hosts" >/etc/hosts
   ;;
 *)
   sed -n '2,10s/^# //p' "$0" >&2
