@@ -6,7 +6,7 @@ import torch
 from deeplab.cli import COMMANDS
 
 MISSPELT = [
-    (["experiment=dmeo"], ["no experiment=dmeo", "choose one of demo, voc12_resnet101_aspp_l"]),
+    (["experiment=dmeo"], ["no experiment=dmeo", "choose one of", "large_fov_half, demo, pascal_context_resnet101,"]),
     (["crf=pydensecrf"], ["no crf=pydensecrf", "choose one of", "none"]),
     (["model/head=aspp"], ["no model/head=aspp", "aspp_l, aspp_s, classifier, large_fov"]),
     (["crff=none"], ["no key crff", "did you mean crf?"]),
