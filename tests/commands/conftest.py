@@ -94,12 +94,14 @@ class Result:
         return self
 
     def written(self) -> set[str]:
-        """All files below the folder but logs, the copy of the configuration and run.json, which says "failed"."""
+        """All files below the folder but logs, the copy of the configuration, and what a run notes of itself first."""
         files = (path.relative_to(self.folder) for path in self.folder.rglob("*") if path.is_file())
         return {
             path.as_posix()
             for path in files
-            if path.suffix != ".log" and ".hydra" not in path.parts and path.name != "run.json"
+            if path.suffix != ".log"
+            and ".hydra" not in path.parts
+            and path.name not in ("run.json", "environment.json", "code.patch")
         }
 
 

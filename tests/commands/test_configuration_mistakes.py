@@ -98,9 +98,12 @@ def test_a_gpu_where_there_is_none(run, scenes, checkpoint, monkeypatch):
         assert result.written() == set()
 
 
+NEEDED = {"data check": ["data=scenes"], "data prepare": ["data=voc12", "root=x"], "weights convert": ["a", "b"]}
+
+
 @pytest.mark.parametrize("command", [each for each in COMMANDS if each not in ("runs", "rerun")])
 def test_every_command_explains_a_misspelt_key(run, command):
-    result = run(command, "crf_.iterations=1")
+    result = run(command, *NEEDED.get(command, ()), "crf_.iterations=1")
     assert result.refused("no key crf_", "did you mean crf?").startswith(f"deeplab {command}: ")
     assert result.written() == set()
 
@@ -120,13 +123,20 @@ def test_a_section_of_the_wrong_command_is_refused(run):
     [
         (["crf=pydensecrf,none"], ["no crf=pydensecrf"]),
         (["optim.max_step=1,2"], ["did you mean optim.max_steps?"]),
-        (["seed=1,-1"], ["seed=-1"]),
     ],
     ids=str,
 )
 def test_a_sweep_is_refused_in_one_sentence_too(run, scenes, overrides, parts):
     result = run("train", "-m", *scenes, "evaluate=none", *overrides)
     result.refused(*parts)
+
+
+@pytest.mark.slow
+def test_a_value_of_one_job_costs_no_other_job(run, scenes):
+    result = run("train", "-m", *scenes, "evaluate=none", "seed=1,-1")
+    assert result.code == 1
+    assert "Traceback" not in result.err + result.out
+    assert "Job 1 has not finished (seed=-1: it must be at least 0.)" in result.out + result.err
 
 
 def test_a_broken_file_in_conf_is_named_with_its_line(run, tmp_path):

@@ -260,7 +260,6 @@ def convert_weights(overrides: list[str], flags: dict[str, str]) -> None:
 
 CHECKS = {
     "train": train,
-    "rerun": rerun,
     "model": model,
     "evaluate": evaluate,
     "predict": predict,
@@ -298,6 +297,9 @@ def check_line(line: str) -> None:
     command = parsed(before(words))
     if command.flags.keys() & {"--help", "--cfg"}:
         composed(name, command.overrides, command.flags)
+        return
+    if name == "rerun":  # its first argument is a folder
+        rerun(command.overrides, command.flags)
         return
     for job in jobs(command.overrides, "-m" in command.flags):
         CHECKS[name](job, command.flags)

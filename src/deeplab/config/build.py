@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -314,7 +315,10 @@ def processes(trainer: Plain) -> tuple[Any, int]:
     """Devices a node and nodes; where torchrun started the processes, what it started."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["GROUP_WORLD_SIZE"])
-    return trainer["devices"], trainer["num_nodes"]
+    devices = trainer["devices"]
+    if isinstance(devices, str) and devices not in ("auto", "-1") and not re.fullmatch(r"[\d, ]+", devices):
+        raise InputError(f"trainer.devices={devices}: give a number, a list of numbers, or auto.")
+    return devices, trainer["num_nodes"]
 
 
 def num_devices(trainer: Plain) -> int:
