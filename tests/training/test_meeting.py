@@ -78,7 +78,7 @@ def pair() -> Iterator[Callable[[], list[Ranks]]]:
             thread.join()
         for rank in range(2):
             stores.extend(by_rank[rank])
-            made.append(Ranks(Leaving(), 20, lambda state, error: None))
+            made.append(Ranks(Leaving(seconds=3600), 20, lambda state, error: None))
             made[-1].connect(by_rank[rank][1], rank, 2)
         return made
 

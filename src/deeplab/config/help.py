@@ -34,9 +34,11 @@ PAGES = {
             ("data=folder data.root=my_data 'data.class_names=[background,crack]'", "pictures and masks of your own"),
             ("experiment=demo crf=none optim.lr=3e-4", "any choice and any value can be changed"),
             ("-m experiment=demo model/head=aspp_s,aspp_l", "one job for each value"),
-            ("experiment=demo resume=outputs/demo/TIME/checkpoints/last.ckpt", "go on from a checkpoint"),
+            ("sweep=table3 data.root=VOCdevkit trainer=gpu jobs=2", "a table of the paper, two jobs at a time"),
+            ("resume_sweep=outputs/sweeps/TIME", "go on with a sweep: what has not finished"),
+            ("resume=outputs/demo/TIME", "go on with a run from its newest checkpoint"),
         ),
-        TRAINING,
+        (*TRAINING, "sweep"),
     ),
     "evaluate": Page(
         "Score a checkpoint of `deeplab train` on any split of any data set, before and after the CRF.\n"
