@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,9 @@ except SweepStoppedError as stopped:
 
 def begun(folder: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
     """A sweep in a process of its own, and the processes of its two jobs and their children."""
-    sweep = subprocess.Popen([sys.executable, "-c", SWEEP], cwd=folder)
+    # A shell that runs these tests in the background has them ignore SIGINT, and a sweep keeps to that.
+    listens = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    sweep = subprocess.Popen([sys.executable, "-c", SWEEP], cwd=folder, preexec_fn=listens)
     logs = [folder / str(number) / "output.log" for number in range(2)]
     until = time.monotonic() + 60
     while not all(log.is_file() and log.read_text().endswith("\n") for log in logs):
