@@ -60,8 +60,9 @@ def score(
     trainer = build_trainer(
         config["trainer"], callbacks, loggers=False, folder=folder, ranks=ranks, same=what_is_the_same(config)
     )
-    pictures = data.test_dataloader(split, skip_unreadable)
-    trainer.test(module, dataloaders=pictures, verbose=False)
+    # Only once the trainer has started the other processes does the data know which pictures are this one's.
+    data.test_split, data.skip_unreadable = split, skip_unreadable
+    trainer.test(module, datamodule=data, verbose=False)
     if not trainer.is_global_zero:
         return None
     _check_any_read(files.confusion, split)
@@ -72,7 +73,7 @@ def score(
         None if after is None else np.sum(after, axis=0),
         class_names=names,
         num_images=len(ids),
-        num_skipped=len(pictures.dataset) - len(ids),  # type: ignore[arg-type]
+        num_skipped=len(data.pictures(split)) - len(ids),
         num_crf_skipped=0 if crf is None else crf.num_skipped,
         config=config,
         seconds=round(time.perf_counter() - start, 2),

@@ -25,7 +25,7 @@ class SegmentationData(pl.LightningDataModule):
     - training: `train_split` without `hold_out` pictures, chosen by `hold_out_seed` alone; batches as TrainingLoader
       gives them, in an order and with augmentations that depend on `seed`, the epoch and the picture only;
     - validation: the first `val_limit` pictures (all if None) of `val_split`, whole, one at a time, each on one rank;
-    - test: all pictures of `test_split`, `val_split` unless it is set.
+    - test: all pictures of `test_split`, `val_split` unless it is set, with `skip_unreadable` those that can be read.
     A split named `held_out` is what was held out of training.
 
     A training batch is this rank's whole share of the global batch; the LightningModule cuts it into micro-batches.
@@ -70,6 +70,7 @@ class SegmentationData(pl.LightningDataModule):
         self.void_outlines = void_outlines
         self.palette = class_palette(palette, num_classes)
         self.test_split: str | None = None
+        self.skip_unreadable = False
         self._layout = layout
         self._rule = LabelRule(num_classes, label_map, ignore_label)
         self._transform = TrainTransform(crop_size, scales, mirror, pad_rgb, seed, color_jitter)
@@ -119,9 +120,9 @@ class SegmentationData(pl.LightningDataModule):
             pictures = Selection(pictures, range(self._val_limit))
         return self._evaluation_loader(pictures)
 
-    def test_dataloader(self, split: str | None = None, skip_unreadable: bool = False) -> PictureLoader:
+    def test_dataloader(self, split: str | None = None) -> PictureLoader:
         pictures = self.pictures(split or self.test_split or self._val_split)
-        return self._evaluation_loader(self._checked(pictures, skip_unreadable), skip_unreadable)
+        return self._evaluation_loader(self._checked(pictures, self.skip_unreadable), self.skip_unreadable)
 
     def _checked(self, pictures: PictureSet, skip_unreadable: bool = False) -> PictureSet:
         self._rule.check_set(pictures, skip_unreadable)
