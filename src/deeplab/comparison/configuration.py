@@ -32,7 +32,11 @@ PARTS = (
     "inference",
     "crf",
 )
-RATES = {("ASPP", (2, 4, 8, 12)): "ASPP-S", ("ASPP", (6, 12, 18, 24)): "ASPP-L"}
+RATES = {
+    ("LargeFOV", (12,)): "LargeFOV",
+    ("ASPP", (2, 4, 8, 12)): "ASPP-S",
+    ("ASPP", (6, 12, 18, 24)): "ASPP-L",
+}
 ABSENT = "–"
 
 
@@ -129,7 +133,7 @@ def describe(part: str, config: Plain, choices: Mapping[str, str], flat: Flat, k
     """
     node = _at(config, part)
     if part == "model.head" and isinstance(node, dict):
-        return _head(node)
+        return _head(node, (_at(config, "model.backbone") or {}).get("output_stride"))
     if part == "model.backbone" and isinstance(node, dict):
         named = choices.get("model/backbone") or str(node.get("_target_", "")).rpartition(".")[2]
         return _with_values(named, part, [key for key in keys if not key.endswith("_target_")], flat)
@@ -142,14 +146,18 @@ def describe(part: str, config: Plain, choices: Mapping[str, str], flat: Flat, k
     return _values(keys, flat)
 
 
-def _head(node: Plain) -> str:
+def _head(node: Plain, stride: Any) -> str:
+    """The paper's name where the rates see as many pixels as the paper's, which are at an output stride of 8."""
     name = str(node.get("_target_", "")).rpartition(".")[2].removeprefix("Direct")
-    rates = node.get("rates")
-    if rates is None:
-        rate = node.get("rate")
-        return name if rate in (None, 12) else f"{name} rate {rate}"
-    known = RATES.get((name, tuple(rates) if isinstance(rates, list) else ()))
-    return known or f"{name} {'-'.join(map(str, rates))}"
+    rates = node.get("rates", node.get("rate"))
+    rates = tuple(rates) if isinstance(rates, list) else () if rates is None else (rates,)
+    finer = stride / 8 if isinstance(stride, int) else 1
+    for factor, where in ((1, ""), (finer, f" at stride {stride}")):
+        if known := RATES.get((name, tuple(rate * factor for rate in rates))):
+            return known + where
+    if len(rates) == 1 and "rate" in node:
+        return f"{name} rate {rates[0]}"
+    return f"{name} {'-'.join(map(str, rates))}".rstrip()
 
 
 def _crf(node: Plain) -> str:

@@ -48,7 +48,6 @@ WARNINGS_WITHOUT_USE = (
     "The number of training batches",
     "The dirpath has changed",
     "Be aware that when using `ckpt_path`",
-    "The `srun` command is available",
     "Checkpoint directory .* exists and is not empty",
 )
 # By precision: what convolutions compute in; None is the type of the weights.

@@ -1,5 +1,6 @@
 """What can be known to be wrong in a configuration before any work."""
 
+import logging
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from deeplab.errors import InputError
 from deeplab.models.deeplab import DeepLab
 from deeplab.models.multi_scale import MultiScale
 
+log = logging.getLogger(__name__)
 Plain = dict[str, Any]
 GIVEN_LATER = {
     "model.head": {"in_channels", "num_classes"},
@@ -83,7 +85,10 @@ def check_crop(config: Plain, network: DeepLab | MultiScale) -> None:
 
 
 def check_device(trainer: Plain) -> None:
-    """Raise InputError when a GPU is asked for and there is none, or what only a GPU can do without one."""
+    """Raise InputError when a GPU is asked for and there is none, or what only a GPU can do without one.
+
+    Warns of bfloat16 on a processor without instructions for it (AVX512-BF16, AMX; on ARM BF16).
+    """
     if trainer["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
         raise InputError(
             f"trainer.accelerator={trainer['accelerator']}: this machine has no GPU that torch {torch.__version__} can "
@@ -93,6 +98,11 @@ def check_device(trainer: Plain) -> None:
     if on_cpu and trainer["precision"] == "16-mixed":
         raise InputError(
             "trainer.precision=16-mixed needs a GPU (its losses are scaled there); take 32-true or bf16-mixed."
+        )
+    if on_cpu and trainer["precision"] == "bf16-mixed" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        log.warning(
+            "trainer.precision=bf16-mixed: this processor has no instructions for bfloat16 and imitates them, which "
+            "may be more than ten times slower; trainer.precision=32-true is faster here."
         )
 
 
