@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ FILES = [
 PLACES = ["data.root=/somewhere", "init.path=weights.pth", "data.class_names=[background,thing]"]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def hydra() -> Iterator[None]:
     schema.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -42,8 +43,13 @@ def hydra() -> Iterator[None]:
 
 
 def composed(overrides: list[str], command: str = "train") -> dict[str, Any]:
-    """The plain configuration; places are filled in where they are missing."""
-    config = compose(command, overrides=overrides)
+    """The plain configuration, composed once; places are filled in where they are missing."""
+    return deepcopy(_composed(tuple(overrides), command))
+
+
+@cache
+def _composed(overrides: tuple[str, ...], command: str) -> dict[str, Any]:
+    config = compose(command, overrides=list(overrides))
     for place in PLACES:
         key, value = place.split("=")
         section, name = key.split(".")
