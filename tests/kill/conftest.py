@@ -130,7 +130,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 class Start:
-    """start(*overrides, program=..., **environment): begins a run of `deeplab train` in `here`."""
+    """start(*overrides, program=..., under=..., **environment): begins a run of `deeplab train` in `here`."""
 
     tiny, ddp = TINY, DDP
     state, weights, same, free_port = (
@@ -144,11 +144,17 @@ class Start:
         self.here = here
         self.runs: list[Run] = []
 
-    def __call__(self, *overrides: str, program: tuple[str, ...] = ("-m", "deeplab.train"), **environment: str) -> Run:
+    def __call__(
+        self,
+        *overrides: str,
+        program: tuple[str, ...] = ("-m", "deeplab.train"),
+        under: tuple[str, ...] = (),
+        **environment: str,
+    ) -> Run:
         log = self.here / f"log_{len(self.runs)}"
         with log.open("w") as file:
             process = subprocess.Popen(
-                [sys.executable, *program, *overrides],
+                [*under, sys.executable, *program, *overrides],
                 cwd=self.here,
                 env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
                 stdout=file,

@@ -36,6 +36,12 @@ TINY = (
     "crf=none",
 )
 
+NODES = ("trainer=ddp", "trainer.num_nodes=2", "trainer.devices=1")
+LAUNCHER = ("hydra/launcher=slurm_nodes", "hydra.launcher.tasks_per_node=1", "hydra.launcher.cpus_per_task=1")
+# Some ten seconds, long enough to be disturbed; a checkpoint several times a second.
+STEPS = 300
+TRAINING = (f"optim.max_steps={STEPS}", "trainer.checkpoint_every_n_steps=20")
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -100,27 +106,49 @@ class Command:
         return self.process.returncode, out
 
 
-@pytest.fixture
-def start(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Command]]:
-    """Start `deeplab train` for a tiny network in the test's folder with further arguments; all ends with the test."""
-    running: list[Command] = []
+class Start:
+    """start(*arguments): begin `deeplab train` for a tiny network in `folder`."""
 
-    def start(*arguments: str) -> Command:
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster, self.folder = cluster, folder
+        self.running: list[Command] = []
+
+    def __call__(self, *arguments: str) -> Command:
         process = subprocess.Popen(
             [sys.executable, "-m", "deeplab.train", *TINY, *arguments],
-            cwd=tmp_path,
-            env=cluster.environment,
+            cwd=self.folder,
+            env=self.cluster.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
         )
-        running.append(Command(process))
-        return running[-1]
+        self.running.append(Command(process))
+        return self.running[-1]
 
-    yield start
-    for each in running:
-        if each.process.poll() is None:
-            os.killpg(each.process.pid, signal.SIGKILL)
-            each.process.communicate()
-    subprocess.run(["scancel", "--quiet", "--user=root"], env=cluster.environment, check=False, timeout=60)
+    def end(self) -> None:
+        for each in self.running:
+            if each.process.poll() is None:
+                os.killpg(each.process.pid, signal.SIGKILL)
+                each.process.communicate()
+        subprocess.run(["scancel", "--quiet", "--user=root"], env=self.cluster.environment, check=False, timeout=60)
+
+
+@pytest.fixture
+def start(cluster: Cluster, tmp_path: Path) -> Iterator[Start]:
+    """Starts commands in the test's folder; all ends with the test."""
+    begin = Start(cluster, tmp_path)
+    yield begin
+    begin.end()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep of two jobs, seed=0 and seed=1, over two nodes each, that nothing disturbed."""
+    begin = Start(cluster, tmp_path_factory.mktemp("undisturbed"))
+    try:
+        code, out = begin("-m", *LAUNCHER, *NODES, *TRAINING, "seed=0,1", "hydra.sweep.dir=sweep").ended(180)
+        assert code == 0, out
+    finally:
+        begin.end()
+    return begin.folder / "sweep"

@@ -1,4 +1,4 @@
-"""A job that Slurm ends, or a node that dies, in mid-run: the same weights in the end."""
+"""A job that Slurm ends, a node that dies, a controller that is restarted in mid-run: the same weights in the end."""
 
 import json
 import shlex
@@ -8,21 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from slurm.conftest import TINY
+from slurm.conftest import LAUNCHER, NODES, STEPS, TINY, TRAINING
 
 pytestmark = pytest.mark.slurm
-STEPS = 300
-NODES = (
-    "hydra/launcher=slurm_nodes",
-    "hydra.launcher.tasks_per_node=1",
-    "hydra.launcher.cpus_per_task=1",
-    "trainer=ddp",
-    "trainer.num_nodes=2",
-    "trainer.devices=1",
-    "trainer.checkpoint_every_n_steps=20",
-    "evaluate=none",
-    f"optim.max_steps={STEPS}",
-)
+
+BATCH = """#!/bin/bash
+#SBATCH --nodes=2 --ntasks-per-node=1 --cpus-per-task=1 --time=60 --signal=USR1@60 --requeue --open-mode=append
+srun {command} resume=auto hydra.run.dir={folder}
+status=$?
+[ $status -ne 75 ] || scontrol requeue "$SLURM_JOB_ID"
+exit $status
+"""
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -36,44 +32,66 @@ def same(first: Path, second: Path) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_job_that_is_told_goes_back_into_the_queue_and_ends_as_an_undisturbed_one(cluster, start, tmp_path):
-    run, log = tmp_path / "told" / "0", tmp_path / "told" / "0" / "train.log"
-    told = start("-m", *NODES, "seed=0", "hydra.sweep.dir=told")
-    checkpoint = run / "checkpoints" / "last.ckpt"
-    cluster.wait(checkpoint.exists, 120, "a checkpoint")
+def state(run: Path) -> str:
+    return json.loads((run / "run.json").read_text())["state"]
+
+
+def assert_resumed_and_same(run: Path, undisturbed: Path, printed: str) -> None:
+    assert state(run) == "finished", printed
+    assert "Resuming from" in (run / "train.log").read_text()
+    assert same(run, undisturbed / "0")
+
+
+def submit(cluster, folder: Path) -> str:
+    """Put a batch script of one's own into the queue, for a run in folder/run; the job's number."""
+    command = shlex.join([sys.executable, "-m", "deeplab.train", *TINY, *NODES, *TRAINING, "evaluate=none", "seed=0"])
+    script = folder / "job.sh"
+    script.write_text(BATCH.format(command=command, folder=folder / "run"))
+    return cluster.call("sbatch", "--parsable", f"--output={folder / 'out'}", str(script)).strip()
+
+
+def restarts(cluster, job: str) -> int:
+    [number] = [
+        each.removeprefix("Restarts=")
+        for each in cluster.call("scontrol", "show", "job", job).split()
+        if each.startswith("Restarts=")
+    ]
+    return int(number)
+
+
+def test_a_job_that_is_told_goes_back_into_the_queue(cluster, start, undisturbed, tmp_path):
+    run = tmp_path / "told" / "0"
+    told = start("-m", *LAUNCHER, *NODES, *TRAINING, "evaluate=none", "seed=0", "hydra.sweep.dir=told")
+    cluster.wait((run / "checkpoints" / "last.ckpt").exists, 120, "a checkpoint")
     [job] = cluster.call("squeue", "--noheader", "--format=%i").split()
     cluster.call("scancel", "--signal=USR2", job)
-    cluster.wait(lambda: json.loads((run / "run.json").read_text())["state"] == "preempted", 60, "the end of the job")
-    code, out = told.ended(300)
+    cluster.wait(lambda: state(run) == "preempted", 60, "the end of the job")
+    code, out = told.ended(200)
     assert code == 0, out
-    assert "Resuming from" in log.read_text()
-    assert json.loads((run / "run.json").read_text())["state"] == "finished"
-    code, out = start("-m", *NODES, "seed=0", "hydra.sweep.dir=undisturbed").ended(150)
-    assert code == 0, out
-    assert same(run, tmp_path / "undisturbed" / "0")
+    assert_resumed_and_same(run, undisturbed, out)
 
 
-BATCH = """#!/bin/bash
-#SBATCH --nodes=2 --ntasks-per-node=1 --cpus-per-task=1 --time=60 --signal=USR1@60 --requeue --open-mode=append
-srun {command} resume=auto hydra.run.dir={folder}
-status=$?
-[ $status -ne 75 ] || scontrol requeue "$SLURM_JOB_ID"
-exit $status
-"""
+def test_a_plain_batch_job_that_is_told_requeues_itself(cluster, start, undisturbed, tmp_path):
+    run = tmp_path / "run"
+    job = submit(cluster, tmp_path)
+    cluster.wait((run / "checkpoints" / "last.ckpt").exists, 120, "a checkpoint")
+    cluster.call("scancel", "--signal=USR1", job)
+    cluster.wait(lambda: not cluster.states(), 200, "the end of the job")
+    assert_resumed_and_same(run, undisturbed, (tmp_path / "out").read_text())
 
 
-def test_a_plain_batch_job_requeues_itself_and_ends_as_an_undisturbed_one(cluster, tmp_path):
-    nodes = [each for each in NODES if not each.startswith("hydra")]
-    command = shlex.join([sys.executable, "-m", "deeplab.train", *TINY, *nodes])
-    for name in ("told", "undisturbed"):
-        script, run = tmp_path / f"{name}.sh", tmp_path / name
-        script.write_text(BATCH.format(command=command, folder=run))
-        cluster.call("sbatch", f"--output={tmp_path / name}.out", str(script))
-        if name == "told":
-            cluster.wait((run / "checkpoints" / "last.ckpt").exists, 120, "a checkpoint")
-            [job] = cluster.call("squeue", "--noheader", "--format=%i").split()
-            cluster.call("scancel", "--signal=USR1", job)
-        cluster.wait(lambda: not cluster.states(), 240, "the end of the job")
-        assert json.loads((run / "run.json").read_text())["state"] == "finished", (tmp_path / f"{name}.out").read_text()
-    assert "Resuming from" in (tmp_path / "told" / "train.log").read_text()
-    assert same(tmp_path / "told", tmp_path / "undisturbed")
+def test_a_controller_that_is_restarted_and_then_a_node_that_dies(cluster, start, undisturbed, tmp_path):
+    run = tmp_path / "run"
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    job = submit(cluster, tmp_path)
+    cluster.wait(checkpoint.exists, 120, "a checkpoint")
+    cluster.control("restart")
+    restarted = checkpoint.stat().st_mtime_ns
+    cluster.wait(lambda: checkpoint.stat().st_mtime_ns > restarted, 30, "a checkpoint after the restart")
+    assert (cluster.states(), restarts(cluster, job), state(run)) == (["RUNNING"], 0, "running")
+    cluster.control("kill", "n2")
+    cluster.wait(lambda: restarts(cluster, job) == 1, 90, "the requeue by Slurm")
+    cluster.control("revive", "n2")
+    cluster.wait(lambda: not cluster.states(), 200, "the end of the job")
+    assert "Node failure on n2" in (tmp_path / "out").read_text()
+    assert_resumed_and_same(run, undisturbed, (tmp_path / "out").read_text())
