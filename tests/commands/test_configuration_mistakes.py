@@ -42,6 +42,8 @@ IMPOSSIBLE = [
     ("model.backbone.width=wide", ["model.backbone", "wrong type"], []),
     ("optim.optimizer.momentum=much", ["optim", "wrong type"], []),
     ("optim.loss_group=3", ["optim.loss_group=3", "[1, 2, 4]"], []),
+    ("optim.fc_rate=haed", ["optim.fc_rate=haed", "choose one of head, backbone"], []),
+    ("optim.label_shrinking=nearst", ["optim.label_shrinking=nearst", "choose one of subsample, nearest"], []),
     ("optim.freeze=[backbone.stem9]", ["optim.freeze", "backbone.stem9", "deeplab model"], []),
     ("data.crop_size=32", ["data.crop_size=32", "25 or 33"], []),
     ("data.layout.height=tall", ["data.layout", "wrong type"], []),
