@@ -27,6 +27,7 @@ MISTYPED = [
     ("optim.lr=fast", ["optim.lr=fast", "not a number"]),
     ("trainer.compile=perhaps", ["trainer.compile=perhaps", "not true or false"]),
     ("data.crop_size=abc", ["data.crop_size=abc", "not a whole number"]),
+    ("optim.max_steps=null", ["optim.max_steps=null", "null is not allowed here"]),
     ("data=3", ["must be a string"]),
     ("model.multi_scale=abc", ["model.multi_scale=abc", "list"]),
 ]

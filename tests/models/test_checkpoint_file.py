@@ -98,3 +98,8 @@ def test_missing_files_and_folders_are_refused(tmp_path):
 @pytest.mark.parametrize(("content", "message"), [([1, 2], "holds a list"), ({"epoch": 3}, "holds no tensors by name")])
 def test_files_without_tensors_by_name_are_refused(tmp_path, content, message):
     assert message in refusal(save(tmp_path / "x.pth", content), read_state_dict)
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match=r"is a folder.*checkpoints/best\.ckpt"):
+        read_checkpoint(tmp_path)
