@@ -92,14 +92,9 @@ def test_other_files_are_refused(tmp_path, content):
 
 def test_missing_files_and_folders_are_refused(tmp_path):
     assert "No such file" in refusal(tmp_path / "missing.pth")
-    assert "directory" in refusal(tmp_path)
+    assert "is a folder; name a file in it, of a run checkpoints/best.ckpt" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(("content", "message"), [([1, 2], "holds a list"), ({"epoch": 3}, "holds no tensors by name")])
 def test_files_without_tensors_by_name_are_refused(tmp_path, content, message):
     assert message in refusal(save(tmp_path / "x.pth", content), read_state_dict)
-
-
-def test_a_folder_is_no_checkpoint(tmp_path):
-    with pytest.raises(ValueError, match=r"is a folder.*checkpoints/best\.ckpt"):
-        read_checkpoint(tmp_path)
