@@ -54,6 +54,37 @@ def test_a_file_is_downloaded_once(offered, tmp_path, monkeypatch):
     assert second["init"]["path"] == str(place)
 
 
+def test_two_processes_download_it_once(offered, tmp_path, monkeypatch):
+    offered()
+    place, begun, may_go_on = tmp_path / "hub" / f"vgg-{DIGITS}.pth", threading.Event(), threading.Event()
+    downloads = []
+
+    def download(url, target, checksum):
+        downloads.append(url)
+        begun.set()
+        assert may_go_on.wait(20)
+        target.write_bytes(CONTENT)
+
+    monkeypatch.setattr("deeplab.preparation.download.download", download)
+    monkeypatch.setattr(initial_weights.log, "info", lambda text, *_: "Another" in text and may_go_on.set())
+    configs = [config(tmp_path / "hub"), config(tmp_path / "hub")]
+    threads = [threading.Thread(target=place_initial_weights, args=(each,)) for each in configs]
+    threads[0].start()
+    assert begun.wait(20)
+    threads[1].start()  # says that it waits, which lets the first one go on
+    for thread in threads:
+        thread.join(20)
+    assert len(downloads) == 1
+    assert [each["init"]["path"] for each in configs] == [str(place)] * 2
+
+
+def test_a_folder_that_cannot_be_written_is_named(offered, tmp_path):
+    offered()
+    (tmp_path / "hub").write_text("")
+    with pytest.raises(InputError, match=r"Cannot write .*hub.*init\.folder"):
+        place_initial_weights(config(tmp_path / "hub"))
+
+
 def test_another_checksum_is_refused(offered, tmp_path):
     offered("00000000")
     with pytest.raises(InputError, match="another checksum than sha256:00000000; it was deleted"):

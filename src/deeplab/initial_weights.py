@@ -1,6 +1,8 @@
 """Published initial weights by name: where they are offered, and where they lie once they are here."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,5 +115,30 @@ def _download(place: Path, published: Published) -> None:
             f"{place} is not there, and to download it the package {error.name} is missing: get {published.url} and "
             "place it there, or pip install -c constraints.txt '.[data]'."
         ) from error
-    log.info("Downloading %s (address from %s) to %s", published.url, published.is_from, place)
-    download(published.url, place, published.checksum)
+    with _alone(place):
+        if place.is_file():  # another process was faster
+            _check(place, published)
+            return
+        log.info("Downloading %s (address from %s) to %s", published.url, published.is_from, place)
+        download(published.url, place, published.checksum)
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Keep other processes from downloading the same file; the lock's file stays, or two could hold one lock each."""
+    from filelock import FileLock, Timeout
+
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place.with_name(f".{place.name}.lock"))
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            log.info("Another process downloads %s; waiting for it", place)
+            lock.acquire()
+    except OSError as error:
+        raise InputError(f"Cannot write {place}: {error.strerror or error}; set init.folder.") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -39,7 +39,7 @@ def missing(path, content):
 
 def folder(path, content):
     path.mkdir()
-    return ["cannot be read (Is a directory)"]
+    return ["is a folder"]
 
 
 def truncated(path, content):

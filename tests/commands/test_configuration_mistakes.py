@@ -27,6 +27,7 @@ MISTYPED = [
     ("optim.lr=fast", ["optim.lr=fast", "not a number"]),
     ("trainer.compile=perhaps", ["trainer.compile=perhaps", "not true or false"]),
     ("data.crop_size=abc", ["data.crop_size=abc", "not a whole number"]),
+    ("optim.max_steps=null", ["optim.max_steps=null", "null is not allowed here"]),
     ("data=3", ["must be a string"]),
     ("model.multi_scale=abc", ["model.multi_scale=abc", "list"]),
 ]
@@ -42,6 +43,8 @@ IMPOSSIBLE = [
     ("model.backbone.width=wide", ["model.backbone", "wrong type"], []),
     ("optim.optimizer.momentum=much", ["optim", "wrong type"], []),
     ("optim.loss_group=3", ["optim.loss_group=3", "[1, 2, 4]"], []),
+    ("optim.fc_rate=haed", ["optim.fc_rate=haed", "choose one of head, backbone"], []),
+    ("optim.label_shrinking=nearst", ["optim.label_shrinking=nearst", "choose one of subsample, nearest"], []),
     ("optim.freeze=[backbone.stem9]", ["optim.freeze", "backbone.stem9", "deeplab model"], []),
     ("data.crop_size=32", ["data.crop_size=32", "25 or 33"], []),
     ("data.layout.height=tall", ["data.layout", "wrong type"], []),

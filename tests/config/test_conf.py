@@ -80,6 +80,28 @@ def test_every_experiment_fits_the_code(experiment: str) -> None:
     assert (plain["data"]["crop_size"] - 1) % network.size_multiple == 0
 
 
+@pytest.mark.parametrize(
+    ("experiment", "parameters"),
+    [
+        ("voc12_vgg16_kernel7_rate4", 134_346_581),  # Table 1: 134.3 M
+        ("voc12_vgg16_kernel4_rate4", 65_140_565),  # 65.1 M
+        ("voc12_vgg16_kernel4_rate8", 65_140_565),  # 65.1 M
+        ("voc12_vgg16_kernel3_rate12", 20_505_429),  # 20.5 M
+        ("voc12_vgg16_large_fov", 20_505_429),
+        ("voc12_vgg16_poly_batch10_20k", 20_505_429),
+        ("voc12_vgg16_aspp_s", 37_877_652),
+        ("voc12_vgg16_aspp_l", 37_877_652),
+        ("voc12_resnet101", 42_543_189),
+        ("voc12_resnet101_aspp_l", 44_048_532),
+    ],
+)
+def test_the_tables_rows_have_the_papers_parameters(experiment: str, parameters: int) -> None:
+    config = composed([f"experiment={experiment}", *PLACES[:2]])
+    with torch.device("meta"):
+        network = build_network(config["model"], len(config["data"]["class_names"]))
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+
+
 @pytest.mark.parametrize("backbone", ["vgg16", "resnet18", "mobilenetv2"])
 @pytest.mark.parametrize("head", ["classifier", "large_fov", "aspp_s", "aspp_l"])
 def test_every_head_fits_every_backbone(backbone: str, head: str) -> None:

@@ -92,7 +92,7 @@ def test_other_files_are_refused(tmp_path, content):
 
 def test_missing_files_and_folders_are_refused(tmp_path):
     assert "No such file" in refusal(tmp_path / "missing.pth")
-    assert "directory" in refusal(tmp_path)
+    assert "is a folder; name a file in it, of a run checkpoints/best.ckpt" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(("content", "message"), [([1, 2], "holds a list"), ({"epoch": 3}, "holds no tensors by name")])

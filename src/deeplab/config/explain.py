@@ -106,6 +106,8 @@ def _wrong_value(error: BaseException | None) -> str:
         return f"{conversion[1]} is not {KINDS[conversion[2]]}"
     if boolean := re.search(r"Value (.*) is not a valid bool", first):
         return f"{boolean[1]} is not true or false"
+    if "is not Optional" in first:
+        return "null is not allowed here; give a value or leave the key out"
     return first.rstrip(".")
 
 

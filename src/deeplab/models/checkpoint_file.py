@@ -36,6 +36,8 @@ def read_checkpoint(path: str | Path) -> Any:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
+    except IsADirectoryError as error:
+        raise ValueError(f"{path}: is a folder; name a file in it, of a run checkpoints/best.ckpt.") from error
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}); give the path of a weight file.") from error
     except DAMAGED as error:
