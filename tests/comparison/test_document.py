@@ -14,6 +14,7 @@ from deeplab.comparison.run import read_runs
 from deeplab.comparison.run_folders import find_runs
 from deeplab.errors import InputError
 from deeplab.metrics.scores import mean_iou
+from deeplab.reporting.liveness import process_facts
 
 MakeRun = Callable[..., Path]
 
@@ -164,17 +165,20 @@ def test_a_repetition_is_not_another_seed(tmp_path: Path, run_in: MakeRun) -> No
 
 def test_failed_unfinished_and_unscored_runs_are_listed(tmp_path: Path, run_in: MakeRun) -> None:
     run_in("good", seed=0)
-    for name, state in (("failed", "failed"), ("running", "running"), ("preempted", "preempted")):
+    for name, state in (("failed", "failed"), ("running", "running"), ("died", "running"), ("preempted", "preempted")):
         folder = run_in(name, seed=1)
         edit(folder / "run.json", state=state, error="the disk is full")
         (folder / "metrics.json").unlink()
+    edit(tmp_path / "running" / "run.json", process=process_facts())
+    edit(tmp_path / "died" / "run.json", process=process_facts() | {"start": 1})
     unscored = run_in("unscored", seed=2)
     (unscored / "metrics.json").unlink()
     document = document_of(tmp_path)
     problems = {Path(run["folder"]).name: "; ".join(run["problems"]) for run in document["runs"]}
     assert problems["good"] == ""
     assert "the disk is full" in problems["failed"]
-    assert "still running" in problems["running"]
+    assert problems["running"] == "it is still running"
+    assert "it died without a word" in problems["died"]
     assert "preempted" in problems["preempted"]
     assert "was not evaluated" in problems["unscored"]
     assert len(document["variants"]) == 1 and document["variants"][0]["seeds"] == [0]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from deeplab.comparison.configuration import read_choices, read_config
 from deeplab.errors import InputError
 from deeplab.metrics.scores import mean_iou
+from deeplab.reporting.liveness import is_alive
 from deeplab.reporting.run_files import METRICS, PER_PICTURE, RUN, PerPicture, read_json, read_per_picture, read_run
 
 Plain = dict[str, Any]
@@ -157,7 +158,8 @@ def _say_state(run: Run) -> None:
     if state == "failed":
         run.problems.append(f"it failed: {run.record.get('error', 'run.json does not say why')}".rstrip("."))
     elif state == "running":
-        run.problems.append("it is still running, or was killed and could not say so")
+        alive = is_alive(run.record.get("process"), (run.folder / RUN).stat().st_mtime)
+        run.problems.append("it is still running" if alive else f"it died without a word; resume={run.folder} goes on")
     elif state == "preempted":
         run.problems.append("it was preempted and not resumed to its end")
     elif run.metrics is None and not any(METRICS in problem for problem in run.problems):
