@@ -8,7 +8,10 @@ from deeplab.cli import COMMANDS
 MISSPELT = [
     (["experiment=dmeo"], ["no experiment=dmeo", "choose one of", "large_fov_half, demo, pascal_context_resnet101,"]),
     (["crf=pydensecrf"], ["no crf=pydensecrf", "choose one of", "none"]),
-    (["model/head=aspp"], ["no model/head=aspp", "aspp_l, aspp_s, classifier, large_fov"]),
+    (
+        ["model/head=aspp"],
+        ["no model/head=aspp", "aspp_l, aspp_l_stride16, aspp_s, aspp_s_stride16, classifier, large_fov"],
+    ),
     (["crff=none"], ["no key crff", "did you mean crf?"]),
     (["backbone=vgg16"], ["no key backbone", "did you mean model/backbone?"]),
     (["model/bakbone=vgg16"], ["did you mean model/backbone?"]),

@@ -34,7 +34,7 @@ FILES = [
 PLACES = ["data.root=/somewhere", "init.path=weights.pth", "data.class_names=[background,thing]"]
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def hydra() -> Iterator[None]:
     schema.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
