@@ -12,11 +12,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from deeplab.config import schema
+from documents import DOCUMENTS, FENCE, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {document: document.read_text(encoding="utf-8") for document in DOCUMENTS}
-FENCE = re.compile(r"^```.*?^```[ ]*$", re.M | re.S)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HOSTS = {"arxiv.org", "github.com", "hydra.cc", "lightning.ai", "pytorch.org", "docs.wandb.ai"}
 SECTIONS = "data|optim|model|init|inference|crf|trainer|logger|callbacks"

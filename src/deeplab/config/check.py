@@ -87,7 +87,7 @@ def check_crop(config: Plain, network: DeepLab | MultiScale) -> None:
 def check_device(trainer: Plain) -> None:
     """Raise InputError when a GPU is asked for and there is none, or what only a GPU can do without one.
 
-    Warns of bfloat16 on a processor without instructions for it (AVX512-BF16, AMX; on ARM BF16).
+    Warns of bfloat16 on a processor for which oneDNN has no bfloat16 kernels, as those with AVX2 alone.
     """
     if trainer["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
         raise InputError(
@@ -101,8 +101,8 @@ def check_device(trainer: Plain) -> None:
         )
     if on_cpu and trainer["precision"] == "bf16-mixed" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         log.warning(
-            "trainer.precision=bf16-mixed: this processor has no instructions for bfloat16 and imitates them, which "
-            "may be more than ten times slower; trainer.precision=32-true is faster here."
+            "trainer.precision=bf16-mixed: torch has no fast bfloat16 on this processor, where a step may take several "
+            "times as long; trainer.precision=32-true is faster here."
         )
 
 
