@@ -40,3 +40,15 @@ def test_a_run_that_was_asked_to_leave_goes_on_as_if_nothing_had_happened(
     assert start.same(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "a" / "metrics.csv").read_text().count("\n") == metrics.read_text().count("\n")
     assert start.state(tmp_path / "b") == "finished"
+
+
+def test_a_signal_to_all_processes_of_a_run_leaves_its_workers_to_it(start: Any, tmp_path: Path) -> None:
+    """As timeout(1) and schedulers send it."""
+    run = start(*start.tiny, *STEPS, "optim.max_steps=100000", "data.num_workers=1", "hydra.run.dir=a")
+    metrics = tmp_path / "a" / "metrics.csv"
+    run.wait_for(lambda: metrics.exists() and "train/loss" in metrics.read_text())
+    os.killpg(run.process.pid, signal.SIGTERM)
+    assert run.wait(30) == 75, run.text
+    run.nobody_left()
+    assert len(run.sentences) == 1 and "resume=auto" in run.sentences[0]
+    assert (tmp_path / "a" / "checkpoints" / "last.ckpt").exists()

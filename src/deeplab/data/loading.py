@@ -6,6 +6,7 @@ import signal
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence, Sized
+from multiprocessing import resource_tracker
 from typing import Any, cast
 
 import cv2
@@ -89,7 +90,9 @@ class PictureLoader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         # Workers inherit that these are blocked. Who announces a job's end to all its processes means this one, which
-        # has a checkpoint to write first and needs its workers for that.
+        # has a checkpoint to write first and needs its workers for that. The tracker of shared memory comes first: it
+        # is started with the first worker otherwise, and its start lets SIGTERM through again.
+        resource_tracker.ensure_running()
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ANNOUNCEMENTS)
         try:
             batches = super().__iter__()
