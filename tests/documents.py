@@ -30,14 +30,18 @@ def blocks() -> Iterator[Block]:
 
 
 def shell_lines(program: str) -> list[Any]:
-    """The lines that call `program`, as test parameters; `python -m deeplab.X` counts as `deeplab X`."""
+    """The lines that call `program`, as test parameters; `python -m deeplab.X` counts as `deeplab X`.
+
+    A sweep is marked slow, for each of its jobs is composed.
+    """
     found = []
     for block in blocks():
         if block.language in ("bash", "sh", "console", ""):
             for line in block.text.replace("\\\n", " ").splitlines():
                 line = re.sub(r"^(\S*python3?) -m deeplab\.", "deeplab ", line.strip().removeprefix("$ "))
                 if re.match(rf"{program}\b", line):
-                    found.append(pytest.param(line, id=f"{block.where} {line}"))
+                    slow = [pytest.mark.slow] if re.search(r" -m |\bsweep=", line) else []
+                    found.append(pytest.param(line, id=f"{block.where} {line}", marks=slow))
     return found
 
 

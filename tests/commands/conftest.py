@@ -17,13 +17,16 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import numpy as np
 import pytest
 import torch
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
+from hydra.core.utils import JobRuntime
+from omegaconf.basecontainer import BaseContainer
 from PIL import Image
 
 from deeplab.cli import MODULES
 
-WITHOUT_HYDRA = ("runs",)
 CLASSES = ("ground", "grass", "sky")
 COLOURS = np.array([[150, 60, 40], [40, 160, 60], [60, 80, 200]], dtype=np.float64)
 
@@ -106,17 +109,11 @@ class Result:
 
 
 def call(folder: Path, command: str, *arguments: str) -> Result:
-    """`deeplab COMMAND ARGUMENTS...` called in `folder`, without a new process.
-
-    `--run` is what Hydra finds out for itself by composing the configuration once more.
-    """
-    sweeps = any(each.startswith(("sweep=", "resume_sweep=")) for each in arguments)
-    without_run = sweeps or command in WITHOUT_HYDRA or {"-m", "--help", "--cfg"} & set(arguments)
-    mode = () if without_run else ("--run",)
+    """`deeplab COMMAND ARGUMENTS...` called in `folder`, without a new process."""
     out, err, crashed, code = StringIO(), StringIO(), False, 0
-    with _as_before(), redirect_stdout(out), redirect_stderr(err):
+    with _as_before(), _mode_not_asked(), redirect_stdout(out), redirect_stderr(err):
         os.chdir(folder)
-        sys.argv = [f"deeplab {command}", *mode, *arguments]
+        sys.argv = [f"deeplab {command}", *arguments]
         try:
             importlib.import_module(f"deeplab.{MODULES.get(command, command)}").main()
         except SystemExit as leave:
@@ -128,11 +125,19 @@ def call(folder: Path, command: str, *arguments: str) -> Result:
 
 
 @contextmanager
+def _mode_not_asked() -> Iterator[None]:
+    """Spare Hydra from composing everything twice, the first time for `hydra.mode` alone, which nothing here sets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
+        yield
+
+
+@contextmanager
 def _as_before() -> Iterator[None]:
     """Put back what a command, which expects a process of its own, leaves changed."""
     argv, here, environment = sys.argv, Path.cwd(), dict(os.environ)
     handlers, level = logging.root.handlers[:], logging.root.level
-    singletons = Singleton.get_state()
+    resolvers = dict(BaseContainer._resolvers)
     deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
@@ -149,7 +154,10 @@ def _as_before() -> Iterator[None]:
             logging.root.handlers[:] = handlers
             logging.root.setLevel(level)
             GlobalHydra.instance().clear()
-            Singleton.set_state(singletons)
+            # The plugins that were found stay: finding them again takes a tenth of a second.
+            for of_one_run in (HydraConfig, JobRuntime):
+                Singleton._instances.pop(of_one_run, None)
+            BaseContainer._resolvers = resolvers
             torch.use_deterministic_algorithms(deterministic)
             torch.set_num_threads(threads)
 

@@ -77,6 +77,7 @@ def test_a_sweeps_file_of_another_form_is_refused(sweep: Path, text: str) -> Non
         expand(["sweep=mine"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.stem for path in (conf_dir() / "sweep").glob("*.yaml")))
 def test_every_job_of_every_sweep_fits_the_code(name: str) -> None:
     described = read_description(name)

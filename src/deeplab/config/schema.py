@@ -383,6 +383,8 @@ def register() -> None:
     """Make the schemas known to Hydra as `<command>_schema`."""
     store = ConfigStore.instance()
     for command, schema in SCHEMAS.items():
+        if f"{command}_schema.yaml" in store.repo:
+            continue  # known already; making them takes a tenth of a second
         node = OmegaConf.structured(schema)
         for section in OPEN[command]:
             OmegaConf.set_struct(OmegaConf.select(node, section), False)
