@@ -107,6 +107,7 @@ def test_data_that_cannot_be_used_are_named(run, data, own_data, mistake):
     assert parts[0] in record["error"]
 
 
+@pytest.mark.slow
 def test_a_worker_process_names_the_file_too(run, data, own_data):
     parts = truncated_jpeg(data)
     run("train", *own_data, "data.num_workers=1").refused(*parts)

@@ -134,6 +134,7 @@ def test_a_sweep_runs_every_job_in_a_folder_of_its_own(run, scenes, tmp_path):
         assert (folder / "checkpoints" / "last.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_a_sweep_over_checkpoints(run, checkpoint, tmp_path):
     for name in ("a.ckpt", "b.ckpt"):
         shutil.copy(checkpoint, tmp_path / name)

@@ -134,6 +134,7 @@ def test_latex_is_escaped_and_marks_the_best(pair: Path) -> None:
     assert escape(r"50%_a&b\c~") == r"50\%\_a\&b\textbackslash{}c\textasciitilde{}"
 
 
+@pytest.mark.slow
 def test_figures_for_print(pair: Path, tmp_path: Path) -> None:
     document, gallery = both_of(pair)
     written = write_figures(tmp_path / "figures", document, gallery)

@@ -83,6 +83,7 @@ def test_a_state_of_other_data_is_refused() -> None:
         training_loader(pictures=12).load_state_dict(training_loader(pictures=11).state_dict())
 
 
+@pytest.mark.slow
 def test_a_broken_picture_is_the_same_sentence_with_and_without_workers(make_voc: Callable[..., Path]) -> None:
     root = make_voc()
     picture = root / "VOC2012/JPEGImages/b.jpg"

@@ -74,6 +74,7 @@ def test_each_rule_matters(multi_scale, change):
     assert difference(logits, golden("small")["kazuto"]) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_rounding_of_the_sizes_and_the_loss_at_075(multi_scale):
     sizes = {}
     for rules in ({}, KAZUTO):
