@@ -4,6 +4,7 @@ import runpy
 import sys
 
 from deeplab import __version__
+from deeplab.errors import CTRL_C
 
 COMMANDS = {
     "train": "train a network, evaluate it before and after the CRF",
@@ -62,7 +63,11 @@ def main() -> None:
         sys.exit(2)
     del sys.argv[1 : 2 + command.count(" ")]
     # As `python -m deeplab.COMMAND`: Lightning starts the processes of the other devices by the main module's name.
-    runpy.run_module(f"deeplab.{MODULES.get(command, command)}", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(f"deeplab.{MODULES.get(command, command)}", run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt:
+        print(f"deeplab {command}: Stopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(CTRL_C)
 
 
 if __name__ == "__main__":

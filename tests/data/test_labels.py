@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,24 @@ def test_the_given_mask_is_left_alone() -> None:
 def test_a_label_map_that_leads_nowhere_is_refused(label_map: dict[int, int]) -> None:
     with pytest.raises(InputError, match=r"data\.label_map"):
         LabelRule(2, label_map)
+
+
+@pytest.mark.parametrize("label_map", [{255: 1}, {"255": 1}, {"255": "1"}, {0: 0, 255: 1}])
+def test_pairs_of_numbers_or_texts(label_map: dict[Any, Any]) -> None:
+    assert LabelRule(2, label_map)(mask(0, 255), "").tolist() == mask(0, 1).tolist()
+
+
+@pytest.mark.parametrize(
+    "label_map", [[255, 1], "255:1", "white", 255, {"white": 1}, {255: None}, {1.5: 1}, {255: True}]
+)
+def test_what_is_no_pairs_of_whole_numbers_is_refused(label_map: Any) -> None:
+    with pytest.raises(InputError, match=r"data\.label_map=.*pairs of whole numbers.*\{255: 1\}"):
+        LabelRule(2, label_map)
+
+
+def test_an_empty_label_map_is_none() -> None:
+    with pytest.raises(InputError, match="only 0 and 255"):
+        LabelRule(2, {})(mask(0, 255), "mask.png")
 
 
 @pytest.mark.parametrize("num_classes", [0, 255, 300])

@@ -21,7 +21,7 @@ from deeplab.config.common_folder import in_common_folder, tell_common_folder
 from deeplab.config.continue_run import continued
 from deeplab.config.explain import added_keys, conf_dir, explain, primary_config
 from deeplab.config.help import help_text
-from deeplab.errors import InputError, RunEndedError
+from deeplab.errors import CTRL_C, InputError, RunEndedError
 from deeplab.sweeping.sweep import SweepStoppedError
 
 # `checkpoint`, `input` and `output` stand at the top only: model.input is a section.
@@ -118,6 +118,9 @@ def run(command: str, task: Task) -> None:
         _leave(command, None if job.told else str(error))
     except RunEndedError as error:
         sys.exit(error.status)
+    except KeyboardInterrupt:
+        print(f"deeplab {command}: Stopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(CTRL_C)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         tell_common_folder(None)
         _leave(command, explain(error))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,21 +20,22 @@ _MASKS_LOOKED_AT = 32
 class LabelRule:
     """Turns the values of a mask file into labels 0..num_classes-1 and 255 (void), and refuses every other value.
 
-    `label_map` gives the label of a value, values outside it keep theirs; then `ignore_label` becomes 255. Without a
-    label_map a two-class mask that holds only 0 and 255 is refused: such a mask mostly marks its foreground by 255,
-    which would silently be void. `{255: 1}` says foreground, `{255: 255}` says void.
+    `label_map` gives the label of a value, values outside it keep theirs; then `ignore_label` becomes 255. Its numbers
+    may be texts, as a YAML file's keys can be. Without a label_map a two-class mask that holds only 0 and 255 is
+    refused: such a mask mostly marks its foreground by 255, which would silently be void. `{255: 1}` says foreground,
+    `{255: 255}` says void.
 
     Raises InputError for a rule that cannot be, and, when called, for a mask that breaks it.
     """
 
-    def __init__(self, num_classes: int, label_map: Mapping[int, int] | None = None, ignore_label: int = VOID) -> None:
+    def __init__(self, num_classes: int, label_map: Mapping[Any, Any] | None = None, ignore_label: int = VOID) -> None:
         if not 1 <= num_classes < VOID:
             raise InputError(f"data.class_names has {num_classes} entries; masks of 8 bits allow 1 to {VOID - 1}.")
         if not 0 <= ignore_label <= 255:
             raise InputError(f"data.ignore_label={ignore_label}: it must be a value of an 8-bit mask, 0 to 255.")
         self.num_classes = num_classes
         self.ignore_label = ignore_label
-        self.label_map = None if label_map is None else {int(key): int(value) for key, value in label_map.items()}
+        self.label_map = _whole_numbers(label_map)
         self._table = np.arange(256, dtype=np.uint8)
         for key, value in (self.label_map or {}).items():
             if not 0 <= key <= 255 or not (0 <= value < num_classes or value in (VOID, ignore_label)):
@@ -90,6 +92,25 @@ class LabelRule:
             f"{source}: the mask holds only 0 and 255, and 255 means void; if 255 marks the foreground, set "
             "data.label_map={255: 1}, if it is void indeed, data.label_map={255: 255}."
         )
+
+
+def _whole_numbers(label_map: Any) -> dict[int, int] | None:
+    """The pairs of a map as numbers; None for none."""
+    if not label_map:
+        return None
+    pairs = label_map.items() if isinstance(label_map, Mapping) else [(label_map, None)]
+    numbers = [(_whole_number(key), _whole_number(value)) for key, value in pairs]
+    if any(None in pair for pair in numbers):
+        raise InputError(
+            f"data.label_map={label_map}: write mask values and their labels as pairs of whole numbers, such as "
+            "data.label_map={255: 1}."
+        )
+    return dict(numbers)  # type: ignore[arg-type]
+
+
+def _whole_number(value: Any) -> int | None:
+    is_one = type(value) is int or (isinstance(value, str) and value.removeprefix("-").isdecimal())
+    return int(value) if is_one else None
 
 
 def _values(mask: UInt8Array) -> np.ndarray:
