@@ -74,8 +74,8 @@ def plan(source: Path, output: Path, key: str = "input") -> list[Job]:
         raise InputError(f"{key}={source}: there is no such file or folder.")
     if output.suffix.lower() in SUFFIXES and not output.is_dir():
         raise InputError(
-            f"output={output}: this is the name of a picture, but several files a picture are written, into a folder; "
-            f"name one, such as output={output.with_suffix('')}."
+            f"output={output} names a picture, but several files are written for each input, into a folder; name a "
+            f"folder, such as output={output.with_suffix('')}."
         )
     folder = source if source.is_dir() else source.parent
     if output.resolve() == folder.resolve():
