@@ -97,5 +97,14 @@ def test_a_set_whose_masks_all_hold_0_and_255_is_refused(
     with pytest.raises(InputError, match=r"0\.png.*data\.label_map=\{255: 1\}"):
         LabelRule(21).check_set(pictures)
     LabelRule(21, {255: 1}).check_set(pictures)
+    save_mask(paths[1], mask(0, 0))  # a picture without the object
+    with pytest.raises(InputError, match=r"data\.label_map=\{255: 1\}"):
+        LabelRule(21).check_set(pictures)
     save_mask(paths[2], mask(0, 4, 255))
     LabelRule(21).check_set(pictures)  # one picture of nothing but background and void is no mistake
+
+
+def test_a_set_of_unreadable_masks_is_not_called_one_of_0_and_255(tmp_path: Path) -> None:
+    path = tmp_path / "0.png"
+    path.write_bytes(b"")
+    LabelRule(21).check_set(FilePictures(["0"], [path], [path]), skip_unreadable=True)

@@ -174,7 +174,8 @@ def _hush_all_but_the_first() -> None:
 
 def _no_folder(error: OSError) -> str:
     key = "hydra.sweep.dir" if _sweeps(sys.argv) else "hydra.run.dir"
-    return f"The run's folder {error.filename} cannot be written ({error.strerror}); set {key} to another place."
+    place = "" if error.filename is None else f" {error.filename}"  # a full disk shows in writing only
+    return f"The run's folder{place} cannot be written ({error.strerror}); set {key} to another place."
 
 
 def _leave(command: str, sentence: str | None) -> NoReturn:

@@ -1,6 +1,6 @@
 """The labels that a mask may hold, and what each of its values means."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,8 @@ class LabelRule:
     def __call__(self, mask: UInt8Array, source: str) -> UInt8Array:
         """Apply the rule to a mask uint8 (H, W); `source` names it in messages."""
         present = _values(mask)
-        if self.num_classes == 2 and self._may_hide_foreground(present):
-            raise InputError(self._hidden_foreground(source))
+        if self.num_classes == 2:
+            self.check_values(set(present.tolist()), source)
         if not self._allowed[present].all():
             value = int(present[~self._allowed[present]][0])
             raise InputError(
@@ -62,7 +62,7 @@ class LabelRule:
         return np.asarray(cv2.LUT(mask, self._table), dtype=np.uint8) if self._changes_values else mask
 
     def check_set(self, pictures: PictureSet, skip_unreadable: bool = False) -> None:
-        """Refuse a set of which every mask looked at (32 at most, evenly spread) holds only 0 and 255.
+        """Refuse a set whose masks, as far as looked at (32 at most, evenly spread), hold only 0 and 255 together.
 
         With more than two classes a single such mask can be right: nothing but background and void.
         """
@@ -71,8 +71,13 @@ class LabelRule:
             return
         indices = [i * len(pictures.masks) // count for i in range(count)]
         masks = [pictures.masks[i] for i in indices]
-        if all(self._may_hide_foreground(values) for values in self._readable_values(masks, skip_unreadable)):
-            raise InputError(self._hidden_foreground(str(masks[0])))
+        present = {int(value) for values in self._readable_values(masks, skip_unreadable) for value in values}
+        self.check_values(present, str(masks[0]))
+
+    def check_values(self, present: Set[int], source: str) -> None:
+        """Refuse the values of all masks of a set, of which `source` names one, if they are 0 and 255 or 255 alone."""
+        if self._may_hide_foreground(present):
+            raise InputError(self._hidden_foreground(source))
 
     @staticmethod
     def _readable_values(masks: Sequence[Path], skip_unreadable: bool) -> Iterator[np.ndarray]:
@@ -83,8 +88,8 @@ class LabelRule:
                 if not skip_unreadable:
                     raise
 
-    def _may_hide_foreground(self, present: np.ndarray) -> bool:
-        return self.label_map is None and self.ignore_label == VOID and set(present.tolist()) in ({0, VOID}, {VOID})
+    def _may_hide_foreground(self, present: Set[int]) -> bool:
+        return self.label_map is None and self.ignore_label == VOID and present in ({0, VOID}, {VOID})
 
     @staticmethod
     def _hidden_foreground(source: str) -> str:
