@@ -1,6 +1,7 @@
 """The command `deeplab`: finds the entry point of a sub-command and hands the arguments on; imports nothing heavy."""
 
 import runpy
+import signal
 import sys
 
 from deeplab import __version__
@@ -68,6 +69,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print(f"deeplab {command}: Stopped by Ctrl-C.", file=sys.stderr)
         sys.exit(CTRL_C)
+    finally:
+        # All is written. Python takes a second to leave, and would answer Ctrl-C by a traceback.
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":
