@@ -1,4 +1,4 @@
-"""A signal, or Ctrl-C: a checkpoint, a status of its own, and a resumed run that ends as an undisturbed one, bit for bit."""
+"""A signal or Ctrl-C: a checkpoint, its status, and a resumed run that ends as an undisturbed one, bit for bit."""
 
 import os
 import signal

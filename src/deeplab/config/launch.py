@@ -124,7 +124,9 @@ def run(command: str, task: Task) -> None:
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         tell_common_folder(None)
         _leave(command, explain(error))
-    except BrokenPipeError:  # whoever reads what is printed has enough, as `head`
+    except BrokenPipeError:  # who reads what is printed, as `head`, has enough
+        if job.started:
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python's exit writes the rest
         sys.exit(1)
     except (OSError, ValueError) as error:
