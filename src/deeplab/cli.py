@@ -1,9 +1,11 @@
 """The command `deeplab`: finds the entry point of a sub-command and hands the arguments on; imports nothing heavy."""
 
 import runpy
+import signal
 import sys
 
 from deeplab import __version__
+from deeplab.errors import CTRL_C
 
 COMMANDS = {
     "train": "train a network, evaluate it before and after the CRF",
@@ -62,7 +64,15 @@ def main() -> None:
         sys.exit(2)
     del sys.argv[1 : 2 + command.count(" ")]
     # As `python -m deeplab.COMMAND`: Lightning starts the processes of the other devices by the main module's name.
-    runpy.run_module(f"deeplab.{MODULES.get(command, command)}", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(f"deeplab.{MODULES.get(command, command)}", run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt:
+        print(f"deeplab {command}: Stopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(CTRL_C)
+    finally:
+        # All is written. Python takes a second to leave, and would answer Ctrl-C by a traceback.
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The exceptions that end a run with one sentence instead of a traceback, and the exit status of each."""
 
+CTRL_C = 130  # what shells report for a process that SIGINT ended
+
 
 class InputError(ValueError):
     """A mistake in what the user gave: its message is one sentence that says what, where and the remedy.

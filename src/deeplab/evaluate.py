@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+AGAIN = "there is no metrics.json; call the command again"
+
 
 def evaluate(config: "DictConfig", folder: Path) -> None:
     """Write metrics.json, per_picture.npz, predictions and pictures into `output`, or else into `folder`."""
@@ -29,7 +31,7 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
     network = rebuild_network(plain, tensors, own["checkpoint"])
     target = Path(own["output"]).expanduser() if own["output"] else folder
     record = RunRecord(target, name=f"evaluate {plain['name']}", seed=plain["seed"], checkpoint=own["checkpoint"])
-    with record, Leaving() as leaving, Ranks(leaving, own["trainer"]["lost_after"], record.end) as ranks:
+    with record, Leaving(AGAIN) as leaving, Ranks(leaving, own["trainer"]["lost_after"], record.end) as ranks:
         prepare_network(network, own["trainer"])
         data = build_data(plain, network)
         module = build_module(plain, network, freeze_bn=True)

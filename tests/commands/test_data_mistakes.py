@@ -162,6 +162,14 @@ def test_a_runs_folder_that_cannot_be_made(run, own_data, place):
         assert {path.split("/")[0] for path in result.written()} == {"data"}
 
 
+def test_a_disk_that_is_full_from_the_start(run, own_data, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("hydra.core.utils._save_config", full)
+    run("train", *own_data).refused("The run's folder cannot be written (No space left", "set hydra.run.dir")
+
+
 def test_a_checkpoint_that_cannot_be_written(run, tmp_path, own_data):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoints").write_text("a file where a folder has to be")

@@ -47,6 +47,15 @@ def test_the_help_of_all_imports_nothing_heavy(tmp_path):
     assert done.stdout.strip() == "[]"
 
 
+def test_help_into_a_pipe_that_is_closed_says_nothing(tmp_path):
+    """As `deeplab train --help | head` does."""
+    command = [sys.executable, "-m", "deeplab.cli", "train", "--help"]
+    child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child.stdout.close()
+    with child:
+        assert child.stderr.read() == ""
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_a_command_is_quick_and_says_what_one_needs(tmp_path, command):
     done, seconds = deeplab(*command.split(), "--help", folder=tmp_path)

@@ -96,6 +96,8 @@ MISTAKES = [
     (["output=in"], ["output=in", "folder of the input", "name another"]),
     (["output=in/a.png/out"], ["output=in/a.png/out", "cannot be written"]),
     (["output=/proc/nowhere"], ["output=/proc/nowhere", "cannot be written"]),
+    (["output=labels.png"], ["output=labels.png", "into a folder", "output=labels."]),
+    (["input=in/a.png", "output=b.JPG"], ["output=b.JPG", "into a folder", "output=b."]),
     (["input=nowhere"], ["input=nowhere", "no such file or folder"]),
     (["input=empty"], ["input=empty", "no picture in this folder"]),
     (["crf.iteration=3"], ["no key crf.iteration", "did you mean crf.iterations?"]),

@@ -92,6 +92,7 @@ def test_what_cannot_be_converted_leaves_nothing(run, vgg16, tmp_path):
     source, _ = vgg16
     content = source.read_bytes()
     (tmp_path / "cut.caffemodel").write_bytes(content[: len(content) // 3])
+    (tmp_path / "folder.caffemodel").mkdir()
     torch.save({"strange.weight": torch.zeros(1)}, tmp_path / "strange.pth")
     # Without its last stage.
     torch.save({f"conv{n}_1.weight": torch.zeros(1) for n in range(1, 5)}, tmp_path / "part.pth")
@@ -99,6 +100,7 @@ def test_what_cannot_be_converted_leaves_nothing(run, vgg16, tmp_path):
         ([f"{tmp_path}/cut.caffemodel", "x.pth"], ["source: ", "truncated or damaged"]),
         ([f"{tmp_path}/strange.pth", "x.pth"], ["no known layout names its tensors like 'strange.weight'"]),
         ([f"{tmp_path}/part.pth", "x.pth"], ["no known layout"]),
+        ([f"{tmp_path}/folder.caffemodel", "x.pth"], ["is a folder; name the .caffemodel file in it"]),
         ([f"{tmp_path}/nowhere.pth", "x.pth"], ["nowhere.pth: cannot be read"]),
         ([str(source)], ["No value for target"]),
         ([str(source), str(source)], ["is the source"]),

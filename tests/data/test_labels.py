@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +63,24 @@ def test_a_label_map_that_leads_nowhere_is_refused(label_map: dict[int, int]) ->
         LabelRule(2, label_map)
 
 
+@pytest.mark.parametrize("label_map", [{255: 1}, {"255": 1}, {"255": "1"}, {0: 0, 255: 1}])
+def test_pairs_of_numbers_or_texts(label_map: dict[Any, Any]) -> None:
+    assert LabelRule(2, label_map)(mask(0, 255), "").tolist() == mask(0, 1).tolist()
+
+
+@pytest.mark.parametrize(
+    "label_map", [[255, 1], "255:1", "white", 255, {"white": 1}, {255: None}, {1.5: 1}, {255: True}]
+)
+def test_what_is_no_pairs_of_whole_numbers_is_refused(label_map: Any) -> None:
+    with pytest.raises(InputError, match=r"data\.label_map=.*pairs of whole numbers.*\{255: 1\}"):
+        LabelRule(2, label_map)
+
+
+def test_an_empty_label_map_is_none() -> None:
+    with pytest.raises(InputError, match="only 0 and 255"):
+        LabelRule(2, {})(mask(0, 255), "mask.png")
+
+
 @pytest.mark.parametrize("num_classes", [0, 255, 300])
 def test_more_classes_than_8_bits_hold_are_refused(num_classes: int) -> None:
     with pytest.raises(InputError, match=r"data\.class_names"):
@@ -78,5 +97,14 @@ def test_a_set_whose_masks_all_hold_0_and_255_is_refused(
     with pytest.raises(InputError, match=r"0\.png.*data\.label_map=\{255: 1\}"):
         LabelRule(21).check_set(pictures)
     LabelRule(21, {255: 1}).check_set(pictures)
+    save_mask(paths[1], mask(0, 0))  # a picture without the object
+    with pytest.raises(InputError, match=r"data\.label_map=\{255: 1\}"):
+        LabelRule(21).check_set(pictures)
     save_mask(paths[2], mask(0, 4, 255))
     LabelRule(21).check_set(pictures)  # one picture of nothing but background and void is no mistake
+
+
+def test_a_set_of_unreadable_masks_is_not_called_one_of_0_and_255(tmp_path: Path) -> None:
+    path = tmp_path / "0.png"
+    path.write_bytes(b"")
+    LabelRule(21).check_set(FilePictures(["0"], [path], [path]), skip_unreadable=True)

@@ -182,7 +182,7 @@ def test_one_bit_mask_is_zero_and_one(tmp_path: Path) -> None:
     [
         ("RGB", ".png", "colours"),
         ("RGBA", ".png", "colours"),
-        ("LA", ".png", "colours"),
+        ("LA", ".png", "alpha channel"),
         ("I;16", ".png", "more than 8 bits"),
         ("L", ".jpg", "JPEG"),
     ],

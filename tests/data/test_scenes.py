@@ -97,5 +97,7 @@ def test_options_that_cannot_be(options: dict[str, object]) -> None:
 
 
 def test_a_split_without_a_size_is_refused() -> None:
-    with pytest.raises(InputError, match="split val: the scenes have train"):
+    with pytest.raises(InputError, match="split val; choose one of train"):
         Scenes({"train": 3}).split("val")
+    with pytest.raises(InputError, match=r"split my/list\.txt: scenes are generated.*choose one of train"):
+        Scenes({"train": 3}).split("my/list.txt")

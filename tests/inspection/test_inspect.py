@@ -70,6 +70,16 @@ def test_every_fault_is_found_and_the_rest_is_read(draw: Draw, quiet: Console) -
     assert "label 7 is outside 0..2" in report.problems[3]
 
 
+def test_masks_that_training_would_refuse_for_their_white_foreground_are_found(draw: Draw, quiet: Console) -> None:
+    root = draw()
+    for path in root.glob("masks/val/*.png"):
+        Image.fromarray(np.where(np.asarray(Image.open(path)) > 0, 255, 0).astype(np.uint8)).save(path)
+    report = look(root, quiet)
+    assert report.exit_code == 1 and len(report.problems) == 1
+    assert report.problems[0].startswith("val: 3 masks hold values that are no labels; the first: ")
+    assert "data.label_map={255: 1}" in report.problems[0]
+
+
 def test_pictures_in_both_splits_are_found(draw: Draw, quiet: Console) -> None:
     root = draw()
     for folder, suffix in (("images", "jpg"), ("masks", "png")):

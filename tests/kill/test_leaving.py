@@ -1,4 +1,4 @@
-"""SIGTERM and SIGUSR1: a checkpoint, status 75, and a resumed run that ends as an undisturbed one, bit for bit."""
+"""A signal or Ctrl-C: a checkpoint, its status, and a resumed run that ends as an undisturbed one, bit for bit."""
 
 import os
 import signal
@@ -42,13 +42,19 @@ def test_a_run_that_was_asked_to_leave_goes_on_as_if_nothing_had_happened(
     assert start.state(tmp_path / "b") == "finished"
 
 
-def test_a_signal_to_all_processes_of_a_run_leaves_its_workers_to_it(start: Any, tmp_path: Path) -> None:
-    """As timeout(1) and schedulers send it."""
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_to_all_processes_of_a_run_leaves_its_workers_to_it(
+    number: signal.Signals, status: int, start: Any, tmp_path: Path
+) -> None:
+    """As timeout(1), schedulers and terminals send it."""
+    # Programs inherit that SIGINT is ignored, as it is where a shell runs these tests in the background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     run = start(*start.tiny, *STEPS, "optim.max_steps=100000", "data.num_workers=1", "hydra.run.dir=a")
+    signal.signal(signal.SIGINT, before)
     metrics = tmp_path / "a" / "metrics.csv"
     run.wait_for(lambda: metrics.exists() and "train/loss" in metrics.read_text())
-    os.killpg(run.process.pid, signal.SIGTERM)
-    assert run.wait(30) == 75, run.text
+    os.killpg(run.process.pid, number)
+    assert run.wait(30) == status, run.text
     run.nobody_left()
     assert len(run.sentences) == 1 and "resume=auto" in run.sentences[0]
     assert (tmp_path / "a" / "checkpoints" / "last.ckpt").exists()

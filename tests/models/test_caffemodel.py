@@ -97,3 +97,5 @@ def test_two_layers_of_one_name_and_untrained_statistics_are_refused(tmp_path):
 
 def test_a_missing_file_is_named(tmp_path):
     assert "cannot be read" in refusal(tmp_path / "nowhere.caffemodel")
+    (tmp_path / "folder.caffemodel").mkdir()
+    assert "is a folder; name the .caffemodel file in it" in refusal(tmp_path / "folder.caffemodel")

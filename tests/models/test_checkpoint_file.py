@@ -63,6 +63,15 @@ def test_truncated_files_are_refused(tmp_path, is_zip, share):
     assert "truncated or damaged" in refusal(path)
 
 
+@FORMATS
+@pytest.mark.parametrize("size", [5_000, 20_000, 60_000, 70_000])
+def test_files_cut_within_the_reach_of_the_zips_directory_are_refused_as_truncated(tmp_path, is_zip, size):
+    content = save(tmp_path / "whole.pth", {"a": torch.zeros(30_000)}, is_zip).read_bytes()
+    path = tmp_path / "part.pth"
+    path.write_bytes(content[:size])
+    assert "truncated or damaged" in refusal(path)
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @FORMATS
 def test_damaged_files_are_read_or_refused_but_nothing_else(tmp_path, is_zip):

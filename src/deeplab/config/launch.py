@@ -21,7 +21,7 @@ from deeplab.config.common_folder import in_common_folder, tell_common_folder
 from deeplab.config.continue_run import continued
 from deeplab.config.explain import added_keys, conf_dir, explain, primary_config
 from deeplab.config.help import help_text
-from deeplab.errors import InputError, RunEndedError
+from deeplab.errors import CTRL_C, InputError, RunEndedError
 from deeplab.sweeping.sweep import SweepStoppedError
 
 # `checkpoint`, `input` and `output` stand at the top only: model.input is a section.
@@ -118,9 +118,17 @@ def run(command: str, task: Task) -> None:
         _leave(command, None if job.told else str(error))
     except RunEndedError as error:
         sys.exit(error.status)
+    except KeyboardInterrupt:
+        print(f"deeplab {command}: Stopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(CTRL_C)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         tell_common_folder(None)
         _leave(command, explain(error))
+    except BrokenPipeError:  # who reads what is printed, as `head`, has enough
+        if job.started:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python's exit writes the rest
+        sys.exit(1)
     except (OSError, ValueError) as error:
         if job.started:
             raise
@@ -171,7 +179,8 @@ def _hush_all_but_the_first() -> None:
 
 def _no_folder(error: OSError) -> str:
     key = "hydra.sweep.dir" if _sweeps(sys.argv) else "hydra.run.dir"
-    return f"The run's folder {error.filename} cannot be written ({error.strerror}); set {key} to another place."
+    place = "" if error.filename is None else f" {error.filename}"  # a full disk shows in writing only
+    return f"The run's folder{place} cannot be written ({error.strerror}); set {key} to another place."
 
 
 def _leave(command: str, sentence: str | None) -> NoReturn:

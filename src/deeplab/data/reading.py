@@ -77,6 +77,8 @@ def _check_mask_mode(image: Image.Image, path: Path | str) -> None:
         raise InputError(f"{path}: the mask is a JPEG, whose compression changes labels; {remedy}.")
     if image.mode.startswith("I") or image.mode == "F":
         raise InputError(f"{path}: the mask has more than 8 bits a pixel (mode {image.mode}); {remedy}.")
+    if image.mode in ("LA", "La", "PA"):
+        raise InputError(f"{path}: the mask has an alpha channel beside its values (mode {image.mode}); {remedy}.")
     if image.mode not in ("1", "L", "P"):
         raise InputError(f"{path}: the mask holds colours (mode {image.mode}), not labels; {remedy}.")
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from deeplab.data.lists import is_list_file
 from deeplab.data.reading import UInt8Array
 from deeplab.data.samples import Sample
 from deeplab.data.scene_drawing import CLASS_NAMES, draw_scene
@@ -50,7 +51,8 @@ class Scenes:
     def split(self, name: str) -> "ScenePictures":
         """Open the split train, val or test."""
         if name not in self._sizes:
-            raise InputError(f"split {name}: the scenes have {', '.join(self._sizes)} (data.layout.sizes).")
+            why = ": scenes are generated, no list names them" if is_list_file(name) else ""
+            raise InputError(f"split {name}{why}; choose one of {', '.join(self._sizes)} (data.layout.sizes).")
         return ScenePictures(name, self._sizes[name], self._height, self._width, self._seed, self._void_outline)
 
 

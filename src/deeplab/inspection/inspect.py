@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from rich.console import Console
 
-from deeplab.data.labels import LabelRule
-from deeplab.data.samples import FileLayout
+from deeplab.data.labels import VOID, LabelRule
+from deeplab.data.samples import FileLayout, FilePictures
+from deeplab.errors import InputError
 from deeplab.inspection.published import PUBLISHED, Published
 from deeplab.inspection.scan import Counts, Fault, Pair, Scanned, scan
 from deeplab.reporting.parallel import work_through
@@ -85,7 +86,17 @@ def _split(layout: FileLayout, rule: LabelRule, name: str, workers: int | None, 
     report = SplitReport(name, len(pairs), zeros.copy(), masks_with_label=zeros.copy(), ids=files.ids)
     for scanned in work_through(scan, pairs, f"read {name}", workers, console):
         _add(report, scanned)
+    _check_values(report, rule, files)
     return report
+
+
+def _check_values(report: SplitReport, rule: LabelRule, files: FilePictures) -> None:
+    """What only all masks together show, and what training would refuse."""
+    counted = np.append(np.arange(rule.num_classes), VOID)
+    try:
+        rule.check_values(set(counted[report.pixels > 0].tolist()), str(files.masks[0]))
+    except InputError as error:
+        report.faults.setdefault(Fault.LABEL, [str(error)] * report.masks_read)
 
 
 def _add(report: SplitReport, scanned: Scanned) -> None:

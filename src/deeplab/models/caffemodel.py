@@ -49,6 +49,8 @@ def read_caffemodel(path: str | Path) -> dict[str, Tensor]:
     """
     try:
         content = Path(path).read_bytes()
+    except IsADirectoryError as error:
+        raise ValueError(f"{path}: is a folder; name the .caffemodel file in it.") from error
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}); give the path of a weight file.") from error
     net = _net_class()()

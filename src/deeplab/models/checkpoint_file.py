@@ -38,9 +38,10 @@ def read_checkpoint(path: str | Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except IsADirectoryError as error:
         raise ValueError(f"{path}: is a folder; name a file in it, of a run checkpoints/best.ckpt.") from error
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); give the path of a weight file.") from error
-    except DAMAGED as error:
+    except (*DAMAGED, OSError) as error:
+        # Only opening names the file; in one that is cut off torch.load also seeks to places before its beginning.
+        if isinstance(error, OSError) and error.filename is not None:
+            raise ValueError(f"{path}: cannot be read ({error.strerror}); give the path of a weight file.") from error
         code = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if code:
             raise ValueError(

@@ -85,6 +85,8 @@ def _is_of_torch(path: str | Path) -> bool:
     try:
         with Path(path).open("rb") as file:
             start = file.read(2)
+    except IsADirectoryError:
+        return Path(path).suffix != ".caffemodel"
     except OSError:
         return True
     return start[:1] == b"\x80" or start == b"PK" or not start

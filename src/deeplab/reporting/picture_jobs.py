@@ -67,11 +67,16 @@ def say(progress: Progress, what: str, text: str) -> None:
 def plan(source: Path, output: Path, key: str = "input") -> list[Job]:
     """List the pictures and the files to be made of them, sorted; hidden files and a folder `output` are passed over.
 
-    Raises InputError if there is no picture, `output` is the input's own folder, or two pictures would become one
-    file. `key` is what the messages call the source.
+    Raises InputError if there is no picture, `output` is the input's own folder or has the name of a picture file, or
+    two pictures would become one file. `key` is what the messages call the source.
     """
     if not source.exists():
         raise InputError(f"{key}={source}: there is no such file or folder.")
+    if output.suffix.lower() in SUFFIXES and not output.is_dir():
+        raise InputError(
+            f"output={output} names a picture, but several files are written for each input, into a folder; name a "
+            f"folder, such as output={output.with_suffix('')}."
+        )
     folder = source if source.is_dir() else source.parent
     if output.resolve() == folder.resolve():
         raise InputError(

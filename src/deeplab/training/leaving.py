@@ -1,4 +1,4 @@
-"""SIGTERM and SIGUSR1: write a checkpoint and leave, with a status of its own. All signal handling is in this file.
+"""SIGTERM, SIGUSR1 and Ctrl-C: write a checkpoint and leave. All signal handling of runs is in this file.
 
 A scheduler that takes a machine back sends SIGTERM, Slurm what `--signal` names. submitit, which puts jobs into Slurm's
 queue, has a handler for SIGUSR2 that requeues the job: it is called once the checkpoint is written and the run's files
@@ -15,13 +15,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from deeplab.errors import Preempted
+from deeplab.errors import CTRL_C, Preempted
 from deeplab.training.module import SegmentationModule
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 REQUEUES = signal.SIGUSR2  # caught only in a job of submitit's
 # Both ask for an end within 30 s; what is left is for the exit itself.
 SECONDS = 25.0
+
+FROM_CHECKPOINT = "resume=auto with the run's folder goes on from its newest checkpoint"
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +32,12 @@ class Leaving:
     """Whether the run was asked to leave, and by whom (`reason`); a context in which the signals are caught.
 
     While `deferred` the work looks at `reason` where it can stop; otherwise the signal raises Preempted at once.
-    After `seconds` the process ends in any case: `at_last(status, sentence)` is called and has to end it.
+    After `seconds`, or at a second Ctrl-C, the process ends in any case: `at_last(status, sentence)` is called and has
+    to end it. `remedy` is how the work is taken up again.
     """
 
-    def __init__(self, seconds: float = SECONDS) -> None:
+    def __init__(self, remedy: str = FROM_CHECKPOINT, seconds: float = SECONDS) -> None:
+        self.remedy = remedy
         self.reason: str | None = None
         self.deferred = False
         self.at_last: Callable[[int, str], None] = lambda status, sentence: os._exit(status)
@@ -55,21 +59,32 @@ class Leaving:
             raise Preempted(self._sentence())
 
     def _sentence(self) -> str:
-        return f"Left on {self.reason}; resume=auto with the run's folder goes on from its newest checkpoint."
+        return f"Left on {'Ctrl-C' if self._is_ctrl_c() else self.reason}; {self.remedy}."
+
+    def _is_ctrl_c(self) -> bool:
+        return self.reason == signal.SIGINT.name
 
     def _end(self) -> None:
-        self.at_last(Preempted.status, self._sentence())
+        self.at_last(CTRL_C if self._is_ctrl_c() else Preempted.status, self._sentence())
 
     def _caught(self, number: int, frame: FrameType | None) -> None:
         first = self.reason is None
         self.ask(signal.Signals(number).name)
         if first and not self.deferred:
             self.raise_if_asked()
+        if number == signal.SIGINT:
+            # Not in the handler: it may have interrupted what holds a lock of the log.
+            threading.Thread(target=self._wait_a_little if first else self._end, daemon=True).start()
+
+    def _wait_a_little(self) -> None:
+        log.info("Ctrl-C: what is begun is brought to its end; Ctrl-C once more ends the run at once")
 
     def __enter__(self) -> "Leaving":
         if threading.current_thread() is threading.main_thread():
             caught = (*SIGNALS, *([REQUEUES] if "SUBMITIT_EXECUTOR" in os.environ else []))
-            self._handlers = {number: signal.signal(number, self._caught) for number in caught}
+            # SIGINT stays ignored where a shell started the run in the background.
+            listens = [number for number in caught if signal.getsignal(number) != signal.SIG_IGN]
+            self._handlers = {number: signal.signal(number, self._caught) for number in listens}
         return self
 
     def __exit__(
@@ -79,6 +94,8 @@ class Leaving:
             self._timer.cancel()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if isinstance(error, Preempted) and self._is_ctrl_c():
+            error.status = CTRL_C
         if isinstance(error, Preempted) and REQUEUES in self._handlers and self.reason == REQUEUES.name:
             self._handlers[REQUEUES](REQUEUES, None)  # on process 0 it ends the process
 

@@ -17,14 +17,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from deeplab.errors import InputError, Preempted, ProcessLostError, RunEndedError
+from deeplab.errors import CTRL_C, InputError, Preempted, ProcessLostError, RunEndedError
 from deeplab.training.leaving import Leaving
 
 INTERVAL = 0.5
 # Seconds for the main thread to come out of what it does before the process is ended from beside it.
 PATIENCE = 8.0
 DONE, LEFT, FAILED = "done", "left", "failed"
-GOES_ON = "resume=auto with the run's folder goes on from its newest checkpoint"
 BROKEN = re.compile(
     r"connection (closed|reset|refused|was)|broken pipe|socket|gloo|nccl|processgroup|timed out|store", re.I
 )
@@ -154,7 +153,7 @@ class Ranks:
             self._publish(self._lost(rank, f"has given no sign of life for {self._lost_after:.0f} s"))
 
     def _lost(self, rank: int, why: str) -> Failure:
-        return {"rank": rank, "kind": "lost", "text": f"Process {rank} of {self.world} {why}; {GOES_ON}."}
+        return {"rank": rank, "kind": "lost", "text": f"Process {rank} of {self.world} {why}; {self._leaving.remedy}."}
 
     def _publish(self, failure: Failure) -> None:
         self._failure = failure
@@ -162,7 +161,7 @@ class Ranks:
 
     def _end_now(self, status: int, sentence: str) -> None:
         """End this process from beside its main thread, which waits for somebody who will not come."""
-        state = "preempted" if status == Preempted.status else "failed"
+        state = "preempted" if status in (Preempted.status, CTRL_C) else "failed"
         if self._prints():
             log.error("%s: %s", sys.argv[0] if sys.argv[0].startswith("deeplab ") else "deeplab", sentence)
         if self.rank == 0:
@@ -228,7 +227,7 @@ class Ranks:
             if self._failure is not None:
                 return _exception(self._failure)
             if broken and self._has_left():
-                return Preempted(f"Left as another process did; {GOES_ON}.")
+                return Preempted(f"Left as another process did; {self._leaving.remedy}.")
             if time.monotonic() >= end:
                 break
             time.sleep(0.1)
@@ -238,8 +237,10 @@ class Ranks:
         if self.rank == 0 and silent:
             return ProcessLostError(self._lost(silent[0], "ended without a word, or cannot be reached")["text"])
         if re.search("timed out", str(error), re.I):
-            return ProcessLostError(f"An exchange between the processes took longer than trainer.timeout; {GOES_ON}.")
-        return ProcessLostError(f"The connection to another process broke; {GOES_ON}.")
+            what = "An exchange between the processes took longer than trainer.timeout"
+        else:
+            what = "The connection to another process broke"
+        return ProcessLostError(f"{what}; {self._leaving.remedy}.")
 
     def _has_left(self) -> bool:
         try:
