@@ -36,12 +36,8 @@ def prepare_person_part(kitchen: Kitchen) -> list[str]:
     ready = root / "SegmentationPart"
     done: list[str] = []
     if kitchen.obtain.place(PASCAL_PART) or kitchen.obtain.is_given(PASCAL_PART):
-        sources = [
-            path
-            for path in files(kitchen.need(PASCAL_PART), "*.mat")
-            if overwrite or not (ready / f"{path.stem}.png").is_file()
-        ]
-        jobs = [MaskJob(ready / f"{path.stem}.png", path) for path in sources if shows_a_person(path)]
+        sources = files(kitchen.need(PASCAL_PART), "*.mat")
+        jobs = [MaskJob(ready / f"{path.stem}.png", path) for path in sources]
         done.append(kitchen.writer.write(labels_of_parts, jobs, "SegmentationPart"))
     elif overwrite or not ready.is_dir() or not (root / "list" / "val_id.txt").is_file():
         pack = kitchen.need(PERSON_PART)
@@ -60,13 +56,11 @@ def prepare_person_part(kitchen: Kitchen) -> list[str]:
     return done
 
 
-def shows_a_person(path: Path) -> bool:
-    """Tell whether an annotation of PASCAL-Part has a person with parts."""
-    return any(True for _ in _person_parts(path))
+def labels_of_parts(path: Path) -> Labels | None:
+    """Read one annotation of PASCAL-Part; of parts that overlap, the later one in the file is seen.
 
-
-def labels_of_parts(path: Path) -> Labels:
-    """Read one annotation of PASCAL-Part; of parts that overlap, the later one in the file is seen."""
+    None for one without a person that has parts. Raises InputError for a file that is damaged or of another kind.
+    """
     labels: Labels | None = None
     for name, mask in _person_parts(path):
         if name not in LABELS:
@@ -76,8 +70,6 @@ def labels_of_parts(path: Path) -> Labels:
         if shape.shape != labels.shape:
             raise InputError(f"{path}: the masks of its parts have different sizes, {shape.shape} and {labels.shape}.")
         labels[shape > 0] = LABELS[name]
-    if labels is None:
-        raise InputError(f"{path}: there is no person with parts in it.")
     return labels
 
 
