@@ -71,7 +71,7 @@ def authors_way(function):
 
 
 def losses(models, schedule, main, blocks, count):
-    """The training loop of main.py around its parts: four losses a batch, two batches of `count` / 2 a step, 20 steps."""
+    """The training loop of main.py around its parts: four losses a batch, two batches a step, 20 steps."""
     net = nn.Sequential()
     net.module = network(models, blocks)
     net.module.train()

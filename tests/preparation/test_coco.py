@@ -179,3 +179,23 @@ def test_a_file_that_breaks_off_is_named(root: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"instances_train2017\.json: this is no JSON"):
         read_instances(path, NAMES)
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "\ud800.jpg", "a\0.jpg", "../a.jpg", "a\n.jpg"])
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "instances_val2017.json"
+    path.write_text(json.dumps({**content(), "images": [{"id": 7, "file_name": name, "height": 3, "width": 3}]}))
+    with pytest.raises(InputError, match="is no plain name of a picture") as caught:
+        read_instances(path, NAMES)
+    assert len(str(caught.value)) < 1000 and str(caught.value).isprintable()
+
+
+def test_brackets_without_end_and_endless_pictures_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "instances_val2017.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="this is no JSON that can be read"):
+        read_instances(path, NAMES)
+    picture = {"id": 7, "file_name": "7.jpg", "height": 65_000, "width": 65_000}
+    path.write_text(json.dumps({**content(), "images": [picture]}))
+    with pytest.raises(InputError, match="65000x65000 pixels, which no picture has"):
+        read_instances(path, NAMES)

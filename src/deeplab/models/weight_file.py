@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from torch import Tensor
 
 from deeplab.models.caffemodel import read_caffemodel
-from deeplab.models.checkpoint_file import CHECKPOINT_KEY, named_tensors, read_checkpoint
+from deeplab.models.checkpoint_file import CHECKPOINT_KEY, damage, named_tensors, read_checkpoint
 from deeplab.models.image_input import InputConvention
 from deeplab.models.layout import TORCHVISION_INPUT, Layout
 from deeplab.models.weight_layouts import CONVERTED, recognise
@@ -50,6 +51,9 @@ def read_weight_file(path: str | Path) -> WeightFile:
     if not _is_of_torch(path):
         return weight_file(read_caffemodel(path), str(path), notes=notes)
     content = read_checkpoint(path)
+    fault = damage(path) if is_zipfile(path) else None  # torch.load does not compare the checksums
+    if fault is not None:
+        raise ValueError(f"{path}: the file is damaged ({fault}); fetch or write it again.")
     state = named_tensors(content, path)
     carried = content.get(CONVERTED_KEY) if isinstance(content, Mapping) else None
     if carried is not None:
@@ -107,9 +111,9 @@ def _carried_by_checkpoint(content: Any) -> tuple[InputConvention | None, bool |
         convention = InputConvention(
             given["channels"], float(given["scale"]), _triple(given["mean"]), _triple(given["std"])
         )
-    except (KeyError, TypeError, IndexError):
+        return convention, dict(model["backbone"]).get("stride_in_1x1")
+    except (KeyError, TypeError, IndexError, ValueError):
         return None, None
-    return convention, model["backbone"].get("stride_in_1x1")
 
 
 def _triple(values: Any) -> tuple[float, float, float]:
