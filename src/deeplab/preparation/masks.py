@@ -53,8 +53,8 @@ class MaskWriter:
                 written += outcome
         if refused:
             raise InputError(
-                f"{len(refused)} of {len(jobs)} masks could not be made ({what}), the others are done; get what is wrong "
-                f"again and repeat the command; the first: {refused[0]}"
+                f"{len(refused)} of {len(jobs)} masks could not be made ({what}), the others are done; get what is "
+                f"wrong again and repeat the command; the first: {refused[0]}"
             )
         return f"{what}: {written} masks written, {len(jobs) - len(todo)} were there."
 
