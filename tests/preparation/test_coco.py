@@ -124,7 +124,7 @@ def drop(key: str, inner: str) -> Callable[[dict[str, Any]], None]:
         (change("images", 1, id=7), "two pictures are called 000000000008 or have the id 7"),
         (change("images", 1, file_name="000000000007.jpg"), "two pictures are called 000000000007"),
         (change("images", 0, file_name="../../x.jpg"), "no plain name"),
-        (change("images", 0, height=0), "which no picture is"),
+        (change("images", 0, height=0), "which no picture has"),
         (change("images", 0, height="20"), "height is missing or no int"),
         (change("annotations", 1, id=3), "two annotations have the id 3"),
         (change("annotations", 0, image_id=99), "annotation 3 belongs to picture 99"),

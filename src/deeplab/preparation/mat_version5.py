@@ -20,8 +20,8 @@ _CELL, _STRUCT, _OBJECT, _TEXT, _SPARSE, _LAST_NUMBERS, _FUNCTION = 1, 2, 3, 4, 
 
 # An annotation of PASCAL-Part, the largest of the data sets', has some 20 MB; one with more would only fill the memory.
 LARGEST = 1 << 28
+DEEPEST = 16
 _MOST_ITEMS = 1 << 20  # of cells, structs, letters
-_DEEPEST = 16
 
 Elements = list[tuple[int, memoryview]]
 
@@ -42,7 +42,7 @@ def only(content: bytes, variable: str) -> bytes | None:
         elif kind != _MATRIX:
             raise ValueError(f"an element of type {kind} where a variable has to be")
         parts = _header(matrix, order)
-        if parts is not None and bytes(parts[2][1]) == variable.encode():
+        if bytes(parts[2][1]) == variable.encode():
             _check(matrix, order)
             return content[:_HEADER] + struct.pack(f"{order}II", _MATRIX, len(matrix)) + bytes(matrix)
     return None
@@ -75,12 +75,14 @@ def _elements(content: memoryview, order: str, padded: bool = True) -> Iterator[
         yield kind, content[start : start + size]
 
 
-def _header(matrix: memoryview, order: str) -> Elements | None:
-    """Return an array's elements, of which the first three are class, dimensions, name; None for a nameless kind."""
+def _header(matrix: memoryview, order: str) -> Elements:
+    """Return an array's elements, of which the first three are class, dimensions, name."""
     parts = list(_elements(matrix, order))
     kinds = [kind for kind, _ in parts[:3]]
-    if len(kinds) < 3 or kinds[0] != _UINT32 or kinds[1] not in _COUNTS or kinds[2] not in _NAMES:
-        return None
+    whole = len(kinds) == 3 and kinds[0] == _UINT32 and len(parts[0][1]) == 8
+    # Objects of MATLAB's own classes have a name where others have their dimensions.
+    if not whole or kinds[1] not in _COUNTS | _NAMES or kinds[2] not in _NAMES:
+        raise ValueError("an array without its header")
     return parts
 
 
@@ -89,7 +91,7 @@ def _check(matrix: memoryview, order: str, depth: int = 0) -> None:
     if not matrix:
         return  # an empty array may be written so
     parts = _header(matrix, order)
-    if parts is None or len(parts[0][1]) != 8 or depth > _DEEPEST:
+    if parts[1][0] not in _COUNTS or depth > DEEPEST:
         raise ValueError("an array without its header")
     flags = struct.unpack_from(f"{order}I", parts[0][1])[0]
     sides = struct.unpack(f"{order}{len(parts[1][1]) // 4}i", parts[1][1])

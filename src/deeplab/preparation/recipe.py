@@ -56,9 +56,7 @@ def write_list(path: Path, ids: Iterable[str], overwrite: bool) -> str:
         return f"{path.name} was there."
     names = list(ids)
     if not names:
-        raise InputError(
-            f"{path}: no picture of this list has an annotation; the data set is incomplete, get it again."
-        )
+        raise InputError(f"{path}: no picture of the list has an annotation; the data set is incomplete, get it again.")
     with replacing(path) as file:
         file.write("".join(f"{name}\n" for name in names).encode())
     return f"{path.name}: {len(names)} pictures."
