@@ -1,6 +1,7 @@
 """PASCAL-Person-Part: six parts and background, from the owners' ready masks or from PASCAL-Part's .mat files."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,10 +87,17 @@ def _person_parts(path: Path) -> list[tuple[str, object]]:
     annotation = read_mat(path, "anno")
     parts = []
     for thing in items(field(annotation, "objects", path)):
-        if field(thing, "class", path) == "person":
+        if _text(thing, "class", path) == "person":
             for part in items(field(thing, "parts", path)):
-                parts.append((str(field(part, "part_name", path)), field(part, "mask", path)))
+                parts.append((_text(part, "part_name", path), field(part, "mask", path)))
     return parts
+
+
+def _text(value: Any, name: str, path: Path) -> str:
+    text = field(value, name, path)
+    if not isinstance(text, str):
+        raise InputError(f"{path}: the field {name} is no text; the file is damaged, get it again.")
+    return text
 
 
 def _lists_of_pack(source: Path, target: Path, overwrite: bool) -> list[str]:
