@@ -52,19 +52,23 @@ def read_instances(path: Path, class_names: list[str]) -> dict[str, Picture]:
     for each in _value(content, "categories", list, path):
         name = _value(each, "name", str, path)
         if name not in known:
-            raise InputError(f"{path}: the category {name} is none of the {len(known)} classes of the data file.")
+            raise InputError(
+                f"{path}: the category {name} is none of the {len(known)} classes of the data; get the owners' file."
+            )
         categories[_value(each, "id", int, path)] = known[name]
     pictures, names = _pictures(content, path)
     seen: set[int] = set()
     for each in _value(content, "annotations", list, path):
         number = _value(each, "id", int, path)
         if number in seen:
-            raise InputError(f"{path}: two annotations have the id {number}.")
+            raise InputError(f"{path}: two annotations have the id {number}; leave one of them.")
         seen.add(number)
         picture, category = _value(each, "image_id", int, path), _value(each, "category_id", int, path)
         if picture not in pictures or category not in categories:
             what = f"picture {picture}" if picture not in pictures else f"category {category}"
-            raise InputError(f"{path}: annotation {number} belongs to {what}, which the file does not have.")
+            raise InputError(
+                f"{path}: annotation {number} belongs to {what}, which the file does not have; get the owners' file."
+            )
         instance = (
             categories[category],
             bool(each.get("iscrowd")),
@@ -132,10 +136,10 @@ def _pictures(content: Any, path: Path) -> tuple[dict[int, Picture], dict[int, s
         height, width = _value(each, "height", int, path), _value(each, "width", int, path)
         name = PurePosixPath(file_name)
         if len(name.parts) != 1 or name.is_absolute() or name.stem.startswith(".") or not is_file_name(file_name):
-            raise InputError(f"{path}: {file_name[:80]!r} is no plain name of a picture.")
+            raise InputError(f"{path}: {file_name[:80]!r} is no plain name of a picture; get the owners' file.")
         check_size(width, height, f"{path}, {file_name}")
         if number in pictures or name.stem in stems:
-            raise InputError(f"{path}: two pictures are called {name.stem} or have the id {number}.")
+            raise InputError(f"{path}: two pictures are called {name.stem} or have the id {number}; leave one of them.")
         pictures[number] = {"height": height, "width": width, "source": f"{path}, {file_name}", "instances": []}
         names[number] = name.stem
         stems.add(name.stem)
@@ -144,7 +148,5 @@ def _pictures(content: Any, path: Path) -> tuple[dict[int, Picture], dict[int, s
 
 def _value(node: Any, key: str, kind: type | UnionType, path: Path) -> Any:
     if not isinstance(node, dict) or not isinstance(node.get(key), kind) or isinstance(node[key], bool):
-        raise InputError(
-            f"{path}: {key} is missing or no {getattr(kind, '__name__', kind)}; this is no instances file of COCO."
-        )
+        raise InputError(f"{path}: {key} is missing or no {getattr(kind, '__name__', kind)}; get the owners' file.")
     return node[key]

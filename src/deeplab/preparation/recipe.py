@@ -51,12 +51,12 @@ def read_ids(path: Path) -> list[str]:
 
 
 def write_list(path: Path, ids: Iterable[str], overwrite: bool) -> str:
-    """Write a list of ids unless it is there; return a sentence on it. Raises InputError for a list without any."""
+    """Write a list of ids unless it is there, or there are none; return a sentence on it."""
     if path.is_file() and not overwrite:
         return f"{path.name} was there."
     names = list(ids)
     if not names:
-        raise InputError(f"{path}: no picture of the list has an annotation; the data set is incomplete, get it again.")
+        return f"{path.name} is not written: no picture of it has an annotation."
     with replacing(path) as file:
         file.write("".join(f"{name}\n" for name in names).encode())
     return f"{path.name}: {len(names)} pictures."
