@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 from torch import Tensor
 
@@ -51,7 +50,7 @@ def read_weight_file(path: str | Path) -> WeightFile:
     if not _is_of_torch(path):
         return weight_file(read_caffemodel(path), str(path), notes=notes)
     content = read_checkpoint(path)
-    fault = damage(path) if is_zipfile(path) else None  # torch.load does not compare the checksums
+    fault = damage(path) if _start(path) == b"PK" else None  # torch.load does not compare the checksums
     if fault is not None:
         raise ValueError(f"{path}: the file is damaged ({fault}); fetch or write it again.")
     state = named_tensors(content, path)
@@ -87,11 +86,15 @@ def weight_file(
 def _is_of_torch(path: str | Path) -> bool:
     """A zip archive or a pickle; a missing file too, so that one place complains of it."""
     try:
-        with Path(path).open("rb") as file:
-            start = file.read(2)
+        start = _start(path)
     except OSError:
         return True
     return start[:1] == b"\x80" or start == b"PK" or not start
+
+
+def _start(path: str | Path) -> bytes:
+    with Path(path).open("rb") as file:
+        return file.read(2)
 
 
 def _converted(carried: Any, state: Mapping[str, Tensor], source: str, notes: tuple[str, ...]) -> WeightFile:
