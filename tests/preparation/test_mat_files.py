@@ -119,7 +119,11 @@ def test_hdf5_may_not_lead_to_other_files(tmp_path: Path) -> None:
             read_mat(tmp_path / f"{name}.mat", "S")
 
 
-def test_hdf5_that_leads_into_itself_or_is_too_large(tmp_path: Path) -> None:
+def test_hdf5_that_holds_a_type_leads_into_itself_or_is_too_large(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "type.mat", "w") as file:
+        file["S"] = np.dtype("f8")
+    with pytest.raises(InputError, match="a type stands where a value has to be"):
+        read_mat(tmp_path / "type.mat", "S")
     with h5py.File(tmp_path / "circle.mat", "w") as file:
         file["S/a"] = LABELS
         file["S/b"] = file["S"]

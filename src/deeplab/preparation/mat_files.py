@@ -96,11 +96,13 @@ def _from_scipy(value: Any) -> Any:
     return "".join(value.ravel()) if value.dtype.kind == "U" else value
 
 
-def _from_hdf5(file: h5py.File, node: h5py.Group | h5py.Dataset, depth: int = 0) -> Any:
+def _from_hdf5(file: h5py.File, node: h5py.Group | h5py.Dataset | h5py.Datatype, depth: int = 0) -> Any:
     if depth > DEEPEST:
         raise ValueError("structs that lead into themselves")
     if isinstance(node, h5py.Group):
         return _struct(file, {name: _member(node, name) for name in node}, depth)
+    if not isinstance(node, h5py.Dataset):
+        raise ValueError("a type stands where a value has to be")
     if node.attrs.get("MATLAB_empty", 0):
         return np.zeros((0, 0))
     if node.is_virtual or node.external:
