@@ -11,6 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
+from torch.utils.flop_counter import FlopCounterMode
 
 from deeplab.config import schema
 from deeplab.config.build import build_inference, build_network
@@ -19,6 +20,7 @@ from deeplab.config.check import AT_LEAST, check, check_crop, check_numbers
 from deeplab.config.explain import conf_dir
 from deeplab.config.preflight import preflight, to_plain
 from deeplab.errors import InputError
+from deeplab.models.complexity import layer_costs
 
 CONF = conf_dir()
 GROUPS = sorted(
@@ -100,6 +102,66 @@ def test_the_tables_rows_have_the_papers_parameters(experiment: str, parameters:
     with torch.device("meta"):
         network = build_network(config["model"], len(config["data"]["class_names"]))
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+
+
+def vgg16(fc6_kernel: int, hidden: int, branches: int = 1, classes: int = 21) -> int:
+    """Multiply-adds for 321x321 by hand: 321, 161, 81 and 41 are the sides, 13 layers of 3x3 and the branches."""
+    trunk = [(321, 3, 64), (321, 64, 64), (161, 64, 128), (161, 128, 128), (81, 128, 256), *[(81, 256, 256)] * 2]
+    trunk += [(41, 256, 512), *[(41, 512, 512)] * 5]
+    branch = 41**2 * (512 * fc6_kernel**2 * hidden + hidden * hidden + hidden * classes)
+    return sum(side**2 * before * after * 9 for side, before, after in trunk) + branches * branch
+
+
+def resnet101(*sizes: int, head: int, classes: int = 21) -> int:
+    """Multiply-adds by hand, for pictures of these sizes; `head` is the number of weights a class and channel."""
+    total = 0
+    for size in sizes:
+        half, quarter, eighth = (size + 1) // 2, (size + 3) // 4, (size + 7) // 8
+        total += half**2 * 3 * 64 * 49
+        before = 64
+        for width, blocks, side in ((64, 3, quarter), (128, 4, eighth), (256, 23, eighth), (512, 3, eighth)):
+            shortcut = before * 4 * width
+            first = before * width + 9 * width**2 + 4 * width**2
+            others = 4 * width**2 + 9 * width**2 + 4 * width**2
+            total += side**2 * (shortcut + first + (blocks - 1) * others)
+            before = 4 * width
+        total += eighth**2 * 2048 * head * classes
+    return total
+
+
+@pytest.mark.parametrize(
+    ("experiment", "multiply_adds"),
+    [
+        ("voc12_vgg16_kernel7_rate4", vgg16(7, 4096)),
+        ("voc12_vgg16_kernel4_rate4", vgg16(4, 4096)),
+        ("voc12_vgg16_kernel4_rate8", vgg16(4, 4096)),
+        ("voc12_vgg16_large_fov", vgg16(3, 1024)),
+        ("voc12_vgg16_aspp_s", vgg16(3, 1024, branches=4)),
+        ("voc12_vgg16_aspp_l", vgg16(3, 1024, branches=4)),
+        ("voc12_resnet101", resnet101(321, head=1)),
+        ("voc12_resnet101_msc", resnet101(321, 241, 161, head=1)),
+        ("voc12_resnet101_large_fov", resnet101(321, 241, 161, head=9)),
+        ("voc12_resnet101_aspp_l", resnet101(321, 241, 161, head=4 * 9)),
+        ("pascal_context_resnet101_aspp_l", resnet101(321, 241, 161, head=4 * 9, classes=60)),
+        ("person_part_resnet101_aspp_l", resnet101(321, 241, 161, head=4 * 9, classes=7)),
+    ],
+)
+def test_the_tables_rows_have_the_multiply_adds_of_their_formulas(experiment: str, multiply_adds: int) -> None:
+    config = composed([f"experiment={experiment}", *PLACES[:2]])
+    with torch.device("meta"):
+        network = build_network(config["model"], len(config["data"]["class_names"]))
+    size = config["data"]["crop_size"]
+    assert sum(row.multiply_adds for row in layer_costs(network, size, size)) == multiply_adds
+
+
+def test_multiply_adds_are_half_of_what_torch_counts() -> None:
+    config = composed(["experiment=cityscapes_resnet101_aspp_l", PLACES[0]])
+    with torch.device("meta"):
+        network = build_network(config["model"], 19).eval()
+        picture = torch.empty(1, 3, 129, 257)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(picture)
+    assert counter.get_total_flops() == 2 * sum(row.multiply_adds for row in layer_costs(network, 129, 257))
 
 
 @pytest.mark.parametrize("backbone", ["vgg16", "resnet18", "mobilenetv2"])

@@ -61,6 +61,14 @@ def test_a_list_that_is_missing_or_no_text(tmp_path: Path) -> None:
         read_list(tmp_path)
 
 
+@pytest.mark.parametrize("line", ["x" * 300, "a/" + "ü" * 130 + ".jpg", "a\0b"])
+def test_a_line_that_can_be_no_path(tmp_path: Path, line: str) -> None:
+    (tmp_path / "train.txt").write_text(f"a\n{line}\n")
+    with pytest.raises(InputError, match=r"train\.txt, line 2: .* can be no path") as caught:
+        read_list(tmp_path / "train.txt")
+    assert str(caught.value).isprintable()
+
+
 def test_suffixes_of_pictures_only() -> None:
     assert [without_suffix(p) for p in ("a.jpg", "a.v2.PNG", "a.v2", "b/a")] == ["a", "a.v2", "a.v2", "b/a"]
     assert is_list_file("my/own.txt") and not is_list_file("train")

@@ -5,7 +5,8 @@
 
 CHECKOUT is a folder with that repository's files (commit 4219467fa5de07985f834f1bd8c04c186dc8f6d8); its network, label
 resizing, parameter groups and schedule are run, none of it is copied. Writes golden/small.npz (one block a stage)
-and golden/resnet101.npz (logits only). Packages of the repository that play no part in this are replaced by dummies.
+and golden/resnet101.npz, each with logits and the losses of twenty steps; those of ResNet-101 take three minutes on one
+core. Packages of the repository that play no part in this are replaced by dummies.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from unittest.mock import MagicMock
 
 import numpy as np
 import torch
-from material import BLOCKS, CLASSES, RATE, STEPS, batches, kazuto_state, picture
+from material import BATCH, BLOCKS, CLASSES, RATE, STEPS, batches, kazuto_state, picture
 from torch import nn
 from torch.nn import functional as F
 
@@ -69,7 +70,7 @@ def authors_way(function):
     return interpolate
 
 
-def losses(models, schedule, main, blocks):
+def losses(models, schedule, main, blocks, count):
     """The training loop of main.py around its parts: four losses a batch, two batches a step, 20 steps."""
     net = nn.Sequential()
     net.module = network(models, blocks)
@@ -86,10 +87,10 @@ def losses(models, schedule, main, blocks):
     scheduler = schedule.PolynomialLR(optimizer, step_size=10, iter_max=STEPS, power=0.9)
     criterion = nn.CrossEntropyLoss(ignore_index=255)
     recorded = []
-    for step, (pictures, labels) in enumerate(batches(), start=1):
+    for step, (pictures, labels) in enumerate(batches(count), start=1):
         optimizer.zero_grad()
         total = 0.0
-        for part in (slice(0, 2), slice(2, 4)):
+        for part in (slice(0, count // 2), slice(count // 2, count)):
             each = 0
             for logits in net.module(bgr(pictures[part])):
                 shrunk = main.resize_labels(torch.from_numpy(labels[part]), size=tuple(logits.shape[-2:]))
@@ -114,20 +115,18 @@ def record(path: Path, parts, blocks) -> None:
         authors = network(models, blocks).eval()(image)[0]
         models.msc.F.interpolate = before
     logits = {"kazuto": kazuto.numpy(), "authors": authors.numpy()}
-    # Steps of the small network only: those of ResNet-101 take minutes, in every run of the tests too.
-    steps = {"losses": np.array(losses(*parts, blocks))} if path.stem == "small" else {}
-    np.savez_compressed(path, **logits, **steps)
+    np.savez_compressed(path, **logits, losses=np.array(losses(*parts, blocks, BATCH[path.stem])))
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("checkout", type=Path)
-    arguments.add_argument("networks", nargs="*", default=list(BLOCKS), choices=list(BLOCKS))
+    arguments.add_argument("networks", nargs="*", help=f"of {', '.join(BLOCKS)}; all if none is named")
     given = arguments.parse_args()
     torch.set_num_threads(1)
     parts = imported(given.checkout)
     GOLDEN.mkdir(exist_ok=True)
-    for name in given.networks:
+    for name in given.networks or BLOCKS:
         record(GOLDEN / f"{name}.npz", parts, BLOCKS[name])
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 BLOCKS = {"small": (1, 1, 1, 1), "resnet101": (3, 4, 23, 3)}
+BATCH = {"small": 4, "resnet101": 2}  # pictures a step, in two parts
 CLASSES = 21
 SIDE = 65  # 32k + 1
 PICTURE = 129
@@ -64,8 +65,8 @@ def label(side: int, seed: int) -> np.ndarray:
     return result
 
 
-def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """STEPS batches of four pictures (4, SIDE, SIDE, 3) with labels (4, SIDE, SIDE)."""
+def batches(count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """STEPS batches of pictures (count, SIDE, SIDE, 3) with labels (count, SIDE, SIDE)."""
     for step in range(STEPS):
-        seeds = [10 + 4 * step + n for n in range(4)]
+        seeds = [10 + count * step + n for n in range(count)]
         yield np.stack([picture(SIDE, seed) for seed in seeds]), np.stack([label(SIDE, seed) for seed in seeds])

@@ -21,7 +21,7 @@ from deeplab.models.weights import assign_weights
 from deeplab.training.losses import nearest_labels
 from deeplab.training.module import SegmentationModule
 from deeplab.training.schedule import Poly
-from equality.material import BLOCKS, CLASSES, PICTURE, RATE, STEPS, batches, kazuto_state, picture
+from equality.material import BATCH, BLOCKS, CLASSES, PICTURE, RATE, STEPS, batches, kazuto_state, picture
 
 GOLDEN = Path(__file__).parent / "golden"
 KAZUTO = {"align_corners": False, "sizes": "rounded_down", "native_logits": True}
@@ -104,19 +104,22 @@ class Losses(pl.Callback):
         self.values.append(float(trainer.callback_metrics["train/loss"]))
 
 
-@pytest.mark.slow
-def test_twenty_steps(multi_scale):
+# ResNet-101 takes two minutes and a half on one core: too long for every run of the tests.
+@pytest.mark.parametrize(
+    "name", [pytest.param("small", marks=pytest.mark.slow), pytest.param("resnet101", marks=pytest.mark.soak)]
+)
+def test_twenty_steps(multi_scale, name):
     samples = [
         {
             "id": f"{step}-{n}",
             "image": torch.from_numpy(image).permute(2, 0, 1).float(),
             "label": torch.from_numpy(label),
         }
-        for step, (pictures, labels) in enumerate(batches())
+        for step, (pictures, labels) in enumerate(batches(BATCH[name]))
         for n, (image, label) in enumerate(zip(pictures, labels, strict=True))
     ]
     module = SegmentationModule(
-        network=multi_scale("small", **KAZUTO),
+        network=multi_scale(name, **KAZUTO),
         inference=Inference(),
         class_names=[str(each) for each in range(CLASSES)],
         optimizer=partial(torch.optim.SGD, momentum=0.9),
@@ -124,9 +127,9 @@ def test_twenty_steps(multi_scale):
         lr=RATE,
         weight_decay=5e-4,
         multipliers={"backbone_weight": 1.0, "backbone_bias": 2.0, "head_weight": 10.0, "head_bias": 20.0},
-        global_batch_size=4,
-        loss_group=2,
-        batch_size_per_device=2,
+        global_batch_size=BATCH[name],
+        loss_group=BATCH[name] // 2,
+        batch_size_per_device=BATCH[name] // 2,
         freeze_bn=True,
         gradient_clip=None,
         max_probability_pixels=10**6,
@@ -143,7 +146,8 @@ def test_twenty_steps(multi_scale):
     trainer = pl.Trainer(
         accelerator="cpu", max_steps=STEPS, callbacks=[losses], log_every_n_steps=1, limit_val_batches=0, **quiet
     )
-    trainer.fit(module, DataLoader(samples, batch_size=4))
-    expected = golden("small")["losses"]
+    trainer.fit(module, DataLoader(samples, batch_size=BATCH[name]))
+    expected = golden(name)["losses"]
+    print(f"{name}: losses differ by {np.abs(losses.values / expected - 1).max():.2g} at most")
     assert len(losses.values) == STEPS and np.ptp(expected) > 0.05 * expected.mean()
     np.testing.assert_allclose(losses.values, expected, rtol=1e-3)

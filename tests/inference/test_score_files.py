@@ -95,3 +95,23 @@ def test_a_truncated_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(data)
     with pytest.raises(InputError, match="cannot be read"):
         read_scores(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "packed.npz"])
+def test_flipped_bytes_end_in_a_sentence(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "a.npy":
+        np.save(path, LOGITS)
+    else:
+        (np.savez if name == "a.npz" else np.savez_compressed)(path, logits=LOGITS)
+    sound = path.read_bytes()
+    refused = 0
+    for place in range(0, min(len(sound), 260), 3):
+        for value in (0x28, 0xFF):  # the first opens a bracket in numpy's header
+            path.write_bytes(sound[:place] + bytes([value]) + sound[place + 1 :])
+            try:
+                read_scores(path)
+            except InputError as error:
+                refused += 1
+                assert "\n" not in str(error) and len(str(error)) < 500
+    assert refused > 50

@@ -1,11 +1,14 @@
 import os
 import random
 import re
+import struct
 
 import pytest
 import torch
 
-from deeplab.models.checkpoint_file import read_checkpoint, read_state_dict
+from deeplab.models.checkpoint_file import CHECKPOINT_KEY, read_checkpoint, read_state_dict
+from deeplab.models.mobilenet import MobileNetV2
+from deeplab.models.weight_file import read_weight_file
 
 STATE = {"a.weight": torch.arange(12.0).view(3, 4), "a.bias": torch.zeros(3)}
 FORMATS = pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
@@ -107,3 +110,19 @@ def test_missing_files_and_folders_are_refused(tmp_path):
 @pytest.mark.parametrize(("content", "message"), [([1, 2], "holds a list"), ({"epoch": 3}, "holds no tensors by name")])
 def test_files_without_tensors_by_name_are_refused(tmp_path, content, message):
     assert message in refusal(save(tmp_path / "x.pth", content), read_state_dict)
+
+
+def test_a_flipped_bit_in_a_weight_is_refused(tmp_path):
+    path = save(tmp_path / "a.pth", {"features.0.weight": torch.full((4, 3, 3, 3), 0.5)})
+    whole, half = path.read_bytes(), struct.pack("<f", 0.5)
+    path.write_bytes(whole.replace(4 * half, 3 * half + struct.pack("<f", 0.75), 1))
+    assert read_checkpoint(path)["features.0.weight"].max() == 0.75  # torch does not see it
+    assert "the checksum of " in refusal(path, read_weight_file)
+
+
+@pytest.mark.parametrize("model", [{}, {"input": {}}, {"input": {"channels": "bgr", "scale": "x"}}, 3])
+def test_a_checkpoint_whose_configuration_is_damaged_tells_no_input(tmp_path, model):
+    state = {f"backbone.{name}": tensor for name, tensor in MobileNetV2(8, width=0.1).state_dict().items()}
+    path = save(tmp_path / "a.ckpt", {"state_dict": state, CHECKPOINT_KEY: {"config": {"model": model}}})
+    file = read_weight_file(path)
+    assert file.convention is None and file.stride_in_1x1 is None

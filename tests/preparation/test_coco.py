@@ -124,7 +124,7 @@ def drop(key: str, inner: str) -> Callable[[dict[str, Any]], None]:
         (change("images", 1, id=7), "two pictures are called 000000000008 or have the id 7"),
         (change("images", 1, file_name="000000000007.jpg"), "two pictures are called 000000000007"),
         (change("images", 0, file_name="../../x.jpg"), "no plain name"),
-        (change("images", 0, height=0), "which no picture is"),
+        (change("images", 0, height=0), "which no picture has"),
         (change("images", 0, height="20"), "height is missing or no int"),
         (change("annotations", 1, id=3), "two annotations have the id 3"),
         (change("annotations", 0, image_id=99), "annotation 3 belongs to picture 99"),
@@ -178,4 +178,24 @@ def test_a_file_that_breaks_off_is_named(root: Path) -> None:
     path = root / "annotations/instances_train2017.json"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"instances_train2017\.json: this is no JSON"):
+        read_instances(path, NAMES)
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "\ud800.jpg", "a\0.jpg", "../a.jpg", "a\n.jpg"])
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "instances_val2017.json"
+    path.write_text(json.dumps({**content(), "images": [{"id": 7, "file_name": name, "height": 3, "width": 3}]}))
+    with pytest.raises(InputError, match="is no plain name of a picture") as caught:
+        read_instances(path, NAMES)
+    assert len(str(caught.value)) < 1000 and str(caught.value).isprintable()
+
+
+def test_brackets_without_end_and_endless_pictures_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "instances_val2017.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="this is no JSON that can be read"):
+        read_instances(path, NAMES)
+    picture = {"id": 7, "file_name": "7.jpg", "height": 65_000, "width": 65_000}
+    path.write_text(json.dumps({**content(), "images": [picture]}))
+    with pytest.raises(InputError, match="65000x65000 pixels, which no picture has"):
         read_instances(path, NAMES)

@@ -13,6 +13,7 @@ from deeplab.data.palette import voc_palette
 from deeplab.errors import InputError
 from deeplab.preparation.masks import MaskJob, MaskWriter
 from deeplab.preparation.prepare import _alone
+from deeplab.preparation.recipe import files, write_list
 
 
 def convert(source: int) -> np.ndarray:
@@ -82,3 +83,28 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
     with _alone(tmp_path), pytest.raises(InputError, match="another process prepares it"), _alone(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_annotations_that_make_no_mask_are_left_out(tmp_path: Path, quiet: Console) -> None:
+    todo = jobs(tmp_path, 1, 2)
+    assert writer(quiet).write(_for_even, todo, "masks") == "masks: 1 masks written, 0 were there."
+    assert [job.target.exists() for job in todo] == [False, True]
+
+
+def _for_even(source: int) -> np.ndarray | None:
+    return None if source % 2 else convert(source)
+
+
+def test_two_files_of_one_name_are_told(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.mat").touch()
+    with pytest.raises(InputError, match=r"b/x\.mat: .*a/x\.mat has the same name; leave one"):
+        files(tmp_path, "*.mat")
+
+
+def test_a_list_without_pictures_is_left_to_the_next_run(tmp_path: Path) -> None:
+    path = tmp_path / "train.txt"
+    assert "no picture of it has an annotation" in write_list(path, [], overwrite=False)
+    assert not path.exists()
+    assert write_list(path, ["a"], overwrite=False) == "train.txt: 1 pictures."

@@ -117,3 +117,19 @@ def test_hdf5_may_not_lead_to_other_files(tmp_path: Path) -> None:
     for name in ("link", "raw", "virtual"):
         with pytest.raises(InputError, match="its data lie in other files"):
             read_mat(tmp_path / f"{name}.mat", "S")
+
+
+def test_hdf5_that_holds_a_type_leads_into_itself_or_is_too_large(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "type.mat", "w") as file:
+        file["S"] = np.dtype("f8")
+    with pytest.raises(InputError, match="a type stands where a value has to be"):
+        read_mat(tmp_path / "type.mat", "S")
+    with h5py.File(tmp_path / "circle.mat", "w") as file:
+        file["S/a"] = LABELS
+        file["S/b"] = file["S"]
+    with pytest.raises(InputError, match=r"circle\.mat: this is no \.mat file that can be read"):
+        read_mat(tmp_path / "circle.mat", "S")
+    with h5py.File(tmp_path / "large.mat", "w") as file:
+        file.create_dataset("S", (1 << 20, 1 << 10), "u1", chunks=(1024, 1024))
+    with pytest.raises(InputError, match="1073741824 bytes are more than an annotation has"):
+        read_mat(tmp_path / "large.mat", "S")

@@ -205,3 +205,13 @@ def test_absence_and_links_are_named(tmp_path: Path) -> None:
         packed.addfile(member)
     with pytest.raises(InputError, match=r"x\.png is a link"):
         list(read_archive(tmp_path / "a.tgz"))
+
+
+def test_the_checksum_at_the_end_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "a.tgz"
+    write_archive(path, "tgz", [("x.png", b"x" * 20_000)])
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="no tgz or zip file, or it breaks off"):
+        list(read_archive(path))

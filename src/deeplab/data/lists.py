@@ -12,6 +12,8 @@ from deeplab.errors import InputError
 
 HELD_OUT = "held_out"
 
+_LONGEST = 250  # bytes of a name: file systems take 255, and an id gets a suffix
+
 _SUFFIX = "(?:" + "|".join(re.escape(suffix) for suffix in PICTURE_SUFFIXES) + ")"
 _PAIR = re.compile(rf"^(?P<image>.+?{_SUFFIX})\s+(?P<mask>\S.*)$", re.IGNORECASE)
 _PICTURE = re.compile(rf"^(?P<name>.+){_SUFFIX}$", re.IGNORECASE)
@@ -31,7 +33,7 @@ def read_list(path: Path) -> list[ListEntry]:
 
     Blank lines are skipped, a last line without a newline counts; names may hold spaces. Paths lose their leading
     slash, being relative to the data set's root. Raises InputError for a list that is missing, empty, not UTF-8,
-    names a picture twice, or leads out of the root by `..`.
+    names a picture twice, leads out of the root by `..`, or holds what can be no path.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -79,6 +81,8 @@ def _entry(line: str, where: str) -> ListEntry:
     paths = [path.lstrip("/") for path in ((pair["image"], pair["mask"]) if pair else (line,))]
     if any(".." in PurePosixPath(path).parts for path in paths):
         raise InputError(f"{where}: {line} points out of the data set's folder; write paths below data.root.")
+    if "\0" in line or any(len(part.encode()) > _LONGEST for path in paths for part in PurePosixPath(path).parts):
+        raise InputError(f"{where}: {line[:40]!r}... can be no path of a file; this is no list of pictures.")
     return ListEntry(where, *paths)
 
 

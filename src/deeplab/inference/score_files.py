@@ -3,9 +3,12 @@
 Numpy and Pillow only, so that the processes of a CRF search need no torch.
 """
 
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +20,21 @@ from deeplab.errors import InputError
 Floats = npt.NDArray[np.float32]
 Kind = Literal["probabilities", "logits"]
 KINDS = ("probabilities", "logits")
+# What numpy was seen to raise on truncated files and flipped bytes.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    SyntaxError,
+    TokenError,
+    MemoryError,
+    OverflowError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 FORMS = "NAME.npz, NAME_probabilities.npz, NAME.npy, NAME.png, or a folder NAME of one PNG a class"
 
 
@@ -116,8 +134,9 @@ def _from_npz(path: Path) -> tuple[Floats, Kind]:
             raise InputError(f"{path}: it needs one of the keys logits and probabilities, it has {archive.files}.")
         try:
             array = archive[found[0]]
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: {found[0]} cannot be read ({error}); write the file again.") from error
+        except _DAMAGED as error:
+            reason = _short(error)
+            raise InputError(f"{path}: {found[0]} cannot be read ({reason}); write the file again.") from error
     return _floats(array, path), "logits" if found[0] == "logits" else "probabilities"
 
 
@@ -126,10 +145,14 @@ def _load(path: Path) -> Any:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file.") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         # numpy would advise to load it unsafely.
-        reason = "no file of numpy's, or pickled objects" if "pickle" in str(error) else str(error)
+        reason = "no file of numpy's, or pickled objects" if "pickle" in str(error) else _short(error)
         raise InputError(f"{path}: these are no scores that can be read ({reason}); write the file again.") from error
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
 
 
 def _floats(array: Any, path: Path) -> Floats:

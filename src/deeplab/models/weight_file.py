@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from deeplab.models.caffemodel import read_caffemodel
-from deeplab.models.checkpoint_file import CHECKPOINT_KEY, named_tensors, read_checkpoint
+from deeplab.models.checkpoint_file import CHECKPOINT_KEY, damage, named_tensors, read_checkpoint
 from deeplab.models.image_input import InputConvention
 from deeplab.models.layout import TORCHVISION_INPUT, Layout
 from deeplab.models.weight_layouts import CONVERTED, recognise
@@ -50,6 +50,9 @@ def read_weight_file(path: str | Path) -> WeightFile:
     if not _is_of_torch(path):
         return weight_file(read_caffemodel(path), str(path), notes=notes)
     content = read_checkpoint(path)
+    fault = damage(path) if _start(path) == b"PK" else None  # torch.load does not compare the checksums
+    if fault is not None:
+        raise ValueError(f"{path}: the file is damaged ({fault}); fetch or write it again.")
     state = named_tensors(content, path)
     carried = content.get(CONVERTED_KEY) if isinstance(content, Mapping) else None
     if carried is not None:
@@ -83,13 +86,17 @@ def weight_file(
 def _is_of_torch(path: str | Path) -> bool:
     """A zip archive or a pickle; a missing file too, so that one place complains of it."""
     try:
-        with Path(path).open("rb") as file:
-            start = file.read(2)
+        start = _start(path)
     except IsADirectoryError:
         return Path(path).suffix != ".caffemodel"
     except OSError:
         return True
     return start[:1] == b"\x80" or start == b"PK" or not start
+
+
+def _start(path: str | Path) -> bytes:
+    with Path(path).open("rb") as file:
+        return file.read(2)
 
 
 def _converted(carried: Any, state: Mapping[str, Tensor], source: str, notes: tuple[str, ...]) -> WeightFile:
@@ -109,9 +116,9 @@ def _carried_by_checkpoint(content: Any) -> tuple[InputConvention | None, bool |
         convention = InputConvention(
             given["channels"], float(given["scale"]), _triple(given["mean"]), _triple(given["std"])
         )
-    except (KeyError, TypeError, IndexError):
+        return convention, dict(model["backbone"]).get("stride_in_1x1")
+    except (KeyError, TypeError, IndexError, ValueError):
         return None, None
-    return convention, model["backbone"].get("stride_in_1x1")
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

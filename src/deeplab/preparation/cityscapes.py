@@ -1,6 +1,5 @@
 """Cityscapes: train ids from label ids, or from the polygons where those are all there is."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,13 @@ from PIL import Image, ImageDraw
 from deeplab.data.cityscapes_labels import IDS, TRAIN_IDS
 from deeplab.data.reading import read_mask
 from deeplab.errors import InputError
+from deeplab.preparation.json_files import check_size, read_json
 from deeplab.preparation.masks import Labels, MaskJob
 from deeplab.preparation.originals import CITYSCAPES_LABELS, CITYSCAPES_PICTURES
 from deeplab.preparation.recipe import Kitchen
 
 ORIGINALS = (CITYSCAPES_PICTURES, CITYSCAPES_LABELS)
 
-_LARGEST_SIDE = 65_500
 _LARGEST_ID = 33
 
 
@@ -59,13 +58,9 @@ def label_ids_of_polygons(path: Path) -> Labels:
     As the owners' tools do it: what is deleted is left out, as are license plates, which have no id, and a group of a
     class (`cargroup`) counts as the class. Raises InputError for a file that is damaged or of another kind.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: this is no JSON that can be read, or it breaks off.") from error
+    content = read_json(path)
     width, height = _value(content, "imgWidth", int, path), _value(content, "imgHeight", int, path)
-    if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
-        raise InputError(f"{path}: imgWidth and imgHeight are {width} and {height}, which no picture has.")
+    check_size(width, height, str(path))
     picture = Image.new("L", (width, height), 0)
     pen = ImageDraw.Draw(picture)
     for thing in _value(content, "objects", list, path):

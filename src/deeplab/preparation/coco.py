@@ -1,6 +1,5 @@
 """COCO: 80 classes and background from the instances' polygons and run lengths."""
 
-import json
 from pathlib import Path, PurePosixPath
 from types import UnionType
 from typing import Any
@@ -9,13 +8,13 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from deeplab.errors import InputError
+from deeplab.preparation.json_files import check_size, is_file_name, read_json
 from deeplab.preparation.masks import Labels, MaskJob
 from deeplab.preparation.originals import COCO_INSTANCES, COCO_TRAIN, COCO_VAL
 from deeplab.preparation.recipe import Kitchen
 
 ORIGINALS = (COCO_TRAIN, COCO_VAL, COCO_INSTANCES)
 
-_LARGEST_SIDE = 65_500
 _VOID = 255
 
 Picture = dict[str, Any]
@@ -47,28 +46,29 @@ def read_instances(path: Path, class_names: list[str]) -> dict[str, Picture]:
     Raises InputError for a file that is damaged, lacks keys, names a picture or an instance twice, or has categories or
     pictures that are not its own.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: this is no JSON that can be read, or it breaks off.") from error
+    content = read_json(path)
     known = {name: label for label, name in enumerate(class_names) if label}
     categories: dict[int, int] = {}
     for each in _value(content, "categories", list, path):
         name = _value(each, "name", str, path)
         if name not in known:
-            raise InputError(f"{path}: the category {name} is none of the {len(known)} classes of the data file.")
+            raise InputError(
+                f"{path}: the category {name} is none of the {len(known)} classes of the data; get the owners' file."
+            )
         categories[_value(each, "id", int, path)] = known[name]
     pictures, names = _pictures(content, path)
     seen: set[int] = set()
     for each in _value(content, "annotations", list, path):
         number = _value(each, "id", int, path)
         if number in seen:
-            raise InputError(f"{path}: two annotations have the id {number}.")
+            raise InputError(f"{path}: two annotations have the id {number}; leave one of them.")
         seen.add(number)
         picture, category = _value(each, "image_id", int, path), _value(each, "category_id", int, path)
         if picture not in pictures or category not in categories:
             what = f"picture {picture}" if picture not in pictures else f"category {category}"
-            raise InputError(f"{path}: annotation {number} belongs to {what}, which the file does not have.")
+            raise InputError(
+                f"{path}: annotation {number} belongs to {what}, which the file does not have; get the owners' file."
+            )
         instance = (
             categories[category],
             bool(each.get("iscrowd")),
@@ -135,12 +135,11 @@ def _pictures(content: Any, path: Path) -> tuple[dict[int, Picture], dict[int, s
         number, file_name = _value(each, "id", int, path), _value(each, "file_name", str, path)
         height, width = _value(each, "height", int, path), _value(each, "width", int, path)
         name = PurePosixPath(file_name)
-        if len(name.parts) != 1 or name.is_absolute() or name.stem.startswith("."):
-            raise InputError(f"{path}: {file_name} is no plain name of a picture.")
-        if not (0 < height <= _LARGEST_SIDE and 0 < width <= _LARGEST_SIDE):
-            raise InputError(f"{path}: {file_name} is {width}x{height} pixels, which no picture is.")
+        if len(name.parts) != 1 or name.is_absolute() or name.stem.startswith(".") or not is_file_name(file_name):
+            raise InputError(f"{path}: {file_name[:80]!r} is no plain name of a picture; get the owners' file.")
+        check_size(width, height, f"{path}, {file_name}")
         if number in pictures or name.stem in stems:
-            raise InputError(f"{path}: two pictures are called {name.stem} or have the id {number}.")
+            raise InputError(f"{path}: two pictures are called {name.stem} or have the id {number}; leave one of them.")
         pictures[number] = {"height": height, "width": width, "source": f"{path}, {file_name}", "instances": []}
         names[number] = name.stem
         stems.add(name.stem)
@@ -149,7 +148,5 @@ def _pictures(content: Any, path: Path) -> tuple[dict[int, Picture], dict[int, s
 
 def _value(node: Any, key: str, kind: type | UnionType, path: Path) -> Any:
     if not isinstance(node, dict) or not isinstance(node.get(key), kind) or isinstance(node[key], bool):
-        raise InputError(
-            f"{path}: {key} is missing or no {getattr(kind, '__name__', kind)}; this is no instances file of COCO."
-        )
+        raise InputError(f"{path}: {key} is missing or no {getattr(kind, '__name__', kind)}; get the owners' file.")
     return node[key]

@@ -15,7 +15,7 @@ from deeplab.reporting.parallel import work_through
 from deeplab.reporting.predictions import write_labels
 
 Labels = npt.NDArray[np.uint8]
-Convert = Callable[[Any], Labels]
+Convert = Callable[[Any], Labels | None]
 
 
 @dataclass(frozen=True)
@@ -36,31 +36,35 @@ class MaskWriter:
     console: Console | None = None
 
     def write(self, convert: Convert, jobs: Sequence[MaskJob], what: str) -> str:
-        """Make all masks that are missing and return a sentence on it; `convert(source)` gives labels uint8 (H, W).
+        """Make all masks that are missing and return a sentence on it; `convert(source)` gives labels uint8 (H, W),
+        or None for an annotation that makes no mask.
 
         Raises InputError when a mask cannot be written, at once; when annotations cannot be used, after the others are
         done, so that a second run has only those left.
         """
         todo = [job for job in jobs if self.overwrite or not job.target.is_file()]
-        refused = []
-        for sentence in work_through(
-            partial(_make, convert, self.palette), todo, f"write {what}", self.workers, self.console
-        ):
-            if sentence is not None:
-                refused.append(sentence)
+        refused: list[str] = []
+        written = 0
+        make = partial(_make, convert, self.palette)
+        for outcome in work_through(make, todo, f"write {what}", self.workers, self.console):
+            if isinstance(outcome, str):
+                refused.append(outcome)
+            else:
+                written += outcome
         if refused:
             raise InputError(
-                f"{len(refused)} of {len(jobs)} masks could not be made ({what}), the others are done; the first: "
-                f"{refused[0]}"
+                f"{len(refused)} of {len(jobs)} masks could not be made ({what}), the others are done; get what is "
+                f"wrong again and repeat the command; the first: {refused[0]}"
             )
-        return f"{what}: {len(todo)} masks written, {len(jobs) - len(todo)} were there."
+        return f"{what}: {written} masks written, {len(jobs) - len(todo)} were there."
 
 
-def _make(convert: Convert, palette: npt.NDArray[np.uint8], job: MaskJob) -> str | None:
-    """Make one mask; return what is wrong with its annotation, if anything."""
+def _make(convert: Convert, palette: npt.NDArray[np.uint8], job: MaskJob) -> str | bool:
+    """Make one mask; return what is wrong with its annotation, or whether there was a mask to make."""
     try:
         labels = convert(job.source)
     except InputError as error:
         return str(error)
-    write_labels(job.target, labels, palette)
-    return None
+    if labels is not None:
+        write_labels(job.target, labels, palette)
+    return labels is not None

@@ -4,7 +4,9 @@ Structs become dicts, arrays of structs and cells lists, text str, numbers array
 format can carry code that reading would run; links of HDF5 to other files are refused.
 """
 
+import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from deeplab.errors import InputError
+from deeplab.preparation.mat_version5 import DEEPEST, LARGEST, only
 
 _DAMAGED = (
+    RuntimeError,
     ValueError,
     TypeError,
     KeyError,
@@ -25,6 +29,7 @@ _DAMAGED = (
     NotImplementedError,
     OSError,
     EOFError,
+    struct.error,
     zlib.error,
 )
 
@@ -42,9 +47,9 @@ def read_mat(path: Path, variable: str) -> Any:
                 found = variable in file
                 value = _from_hdf5(file, _member(file, variable)) if found else None
         else:
-            variables = loadmat(path, variable_names=[variable], chars_as_strings=True)
-            found = variable in variables
-            value = _from_scipy(variables[variable]) if found else None
+            content = only(path.read_bytes(), variable)
+            found = content is not None
+            value = _from_scipy(loadmat(BytesIO(content), chars_as_strings=True)[variable]) if content else None
     except InputError:
         raise
     except (MatReadError, *_DAMAGED) as error:
@@ -91,28 +96,34 @@ def _from_scipy(value: Any) -> Any:
     return "".join(value.ravel()) if value.dtype.kind == "U" else value
 
 
-def _from_hdf5(file: h5py.File, node: h5py.Group | h5py.Dataset) -> Any:
+def _from_hdf5(file: h5py.File, node: h5py.Group | h5py.Dataset | h5py.Datatype, depth: int = 0) -> Any:
+    if depth > DEEPEST:
+        raise ValueError("structs that lead into themselves")
     if isinstance(node, h5py.Group):
-        return _struct(file, {name: _member(node, name) for name in node})
+        return _struct(file, {name: _member(node, name) for name in node}, depth)
+    if not isinstance(node, h5py.Dataset):
+        raise ValueError("a type stands where a value has to be")
     if node.attrs.get("MATLAB_empty", 0):
         return np.zeros((0, 0))
     if node.is_virtual or node.external:
         raise ValueError("its data lie in other files")
+    if node.nbytes > LARGEST:
+        raise ValueError(f"{node.nbytes} bytes are more than an annotation has")
     kind = node.attrs.get("MATLAB_class", b"")
     if node.dtype == h5py.ref_dtype:
-        return [_from_hdf5(file, file[reference]) for reference in np.asarray(node).T.ravel(order="F")]
+        return [_from_hdf5(file, file[reference], depth + 1) for reference in np.asarray(node).T.ravel(order="F")]
     if kind == b"char":
         return "".join(map(chr, np.asarray(node).T.ravel(order="F")))
     return np.asarray(node).T  # HDF5 counts rows first, MATLAB columns
 
 
-def _struct(file: h5py.File, members: dict[str, Any]) -> Any:
+def _struct(file: h5py.File, members: dict[str, Any], depth: int) -> Any:
     # An array of structs has one reference an element in each field; a cell, which looks alike, is marked as such.
     columns = [
         isinstance(each, h5py.Dataset) and each.dtype == h5py.ref_dtype and "MATLAB_class" not in each.attrs
         for each in members.values()
     ]
-    values = {name: _from_hdf5(file, each) for name, each in members.items()}
+    values = {name: _from_hdf5(file, each, depth + 1) for name, each in members.items()}
     if not columns or not all(columns):
         return values
     structs = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]

@@ -1,6 +1,7 @@
 """PASCAL-Person-Part: six parts and background, from the owners' ready masks or from PASCAL-Part's .mat files."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,12 +37,8 @@ def prepare_person_part(kitchen: Kitchen) -> list[str]:
     ready = root / "SegmentationPart"
     done: list[str] = []
     if kitchen.obtain.place(PASCAL_PART) or kitchen.obtain.is_given(PASCAL_PART):
-        sources = [
-            path
-            for path in files(kitchen.need(PASCAL_PART), "*.mat")
-            if overwrite or not (ready / f"{path.stem}.png").is_file()
-        ]
-        jobs = [MaskJob(ready / f"{path.stem}.png", path) for path in sources if shows_a_person(path)]
+        sources = files(kitchen.need(PASCAL_PART), "*.mat")
+        jobs = [MaskJob(ready / f"{path.stem}.png", path) for path in sources]
         done.append(kitchen.writer.write(labels_of_parts, jobs, "SegmentationPart"))
     elif overwrite or not ready.is_dir() or not (root / "list" / "val_id.txt").is_file():
         pack = kitchen.need(PERSON_PART)
@@ -60,13 +57,11 @@ def prepare_person_part(kitchen: Kitchen) -> list[str]:
     return done
 
 
-def shows_a_person(path: Path) -> bool:
-    """Tell whether an annotation of PASCAL-Part has a person with parts."""
-    return any(True for _ in _person_parts(path))
+def labels_of_parts(path: Path) -> Labels | None:
+    """Read one annotation of PASCAL-Part; of parts that overlap, the later one in the file is seen.
 
-
-def labels_of_parts(path: Path) -> Labels:
-    """Read one annotation of PASCAL-Part; of parts that overlap, the later one in the file is seen."""
+    None for one without a person that has parts. Raises InputError for a file that is damaged or of another kind.
+    """
     labels: Labels | None = None
     for name, mask in _person_parts(path):
         if name not in LABELS:
@@ -76,8 +71,6 @@ def labels_of_parts(path: Path) -> Labels:
         if shape.shape != labels.shape:
             raise InputError(f"{path}: the masks of its parts have different sizes, {shape.shape} and {labels.shape}.")
         labels[shape > 0] = LABELS[name]
-    if labels is None:
-        raise InputError(f"{path}: there is no person with parts in it.")
     return labels
 
 
@@ -94,10 +87,17 @@ def _person_parts(path: Path) -> list[tuple[str, object]]:
     annotation = read_mat(path, "anno")
     parts = []
     for thing in items(field(annotation, "objects", path)):
-        if field(thing, "class", path) == "person":
+        if _text(thing, "class", path) == "person":
             for part in items(field(thing, "parts", path)):
-                parts.append((str(field(part, "part_name", path)), field(part, "mask", path)))
+                parts.append((_text(part, "part_name", path), field(part, "mask", path)))
     return parts
+
+
+def _text(value: Any, name: str, path: Path) -> str:
+    text = field(value, name, path)
+    if not isinstance(text, str):
+        raise InputError(f"{path}: the field {name} is no text; the file is damaged, get it again.")
+    return text
 
 
 def _lists_of_pack(source: Path, target: Path, overwrite: bool) -> list[str]:

@@ -33,11 +33,15 @@ class Kitchen:
 def files(folder: Path, pattern: str) -> list[Path]:
     """Return the files of a folder and its sub-folders that match, sorted, without hidden ones.
 
-    Raises InputError if there are none.
+    Raises InputError if there are none, or two of one name, for whose mask there is one place.
     """
     found = sorted(path for path in folder.rglob(pattern) if not path.name.startswith("."))
     if not found:
         raise InputError(f"{folder}: there is no {pattern} in it; the data set is incomplete, get it again.")
+    names: dict[str, Path] = {}
+    for path in found:
+        if names.setdefault(path.stem, path) is not path:
+            raise InputError(f"{path}: {names[path.stem]} has the same name; leave one of the two.")
     return found
 
 
@@ -47,10 +51,12 @@ def read_ids(path: Path) -> list[str]:
 
 
 def write_list(path: Path, ids: Iterable[str], overwrite: bool) -> str:
-    """Write a list of ids unless it is there; return a sentence on it."""
+    """Write a list of ids unless it is there, or there are none; return a sentence on it."""
     if path.is_file() and not overwrite:
         return f"{path.name} was there."
     names = list(ids)
+    if not names:
+        return f"{path.name} is not written: no picture of it has an annotation."
     with replacing(path) as file:
         file.write("".join(f"{name}\n" for name in names).encode())
     return f"{path.name}: {len(names)} pictures."

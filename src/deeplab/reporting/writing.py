@@ -27,6 +27,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, RuntimeError) as error:
+        # A full disk ends torch.save with an error of its own, raised while it handles the system's.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        reason = cause.strerror or str(cause)
         raise InputError(f"Cannot write {path}: {reason}; free or choose another place.") from error

@@ -75,6 +75,8 @@ def _read_tar(path: Path) -> Iterator[Entry]:
             if content is None:
                 raise InputError(f"archive={path}: {member.name} is a link or a device, not a file; pack it again.")
             yield member.name, content.read()
+        while archive.fileobj is not None and archive.fileobj.read(1 << 20):
+            pass  # to the end, where gzip has its checksum
 
 
 def _refuse_large(path: Path, name: str, size: int) -> None:
