@@ -139,11 +139,15 @@ def resnet101(*sizes: int, head: int, classes: int = 21) -> int:
         ("voc12_vgg16_aspp_s", vgg16(3, 1024, branches=4)),
         ("voc12_vgg16_aspp_l", vgg16(3, 1024, branches=4)),
         ("voc12_resnet101", resnet101(321, head=1)),
-        ("voc12_resnet101_msc", resnet101(321, 241, 161, head=1)),
-        ("voc12_resnet101_large_fov", resnet101(321, 241, 161, head=9)),
+        pytest.param("voc12_resnet101_msc", resnet101(321, 241, 161, head=1), marks=pytest.mark.slow),
+        pytest.param("voc12_resnet101_large_fov", resnet101(321, 241, 161, head=9), marks=pytest.mark.slow),
         ("voc12_resnet101_aspp_l", resnet101(321, 241, 161, head=4 * 9)),
-        ("pascal_context_resnet101_aspp_l", resnet101(321, 241, 161, head=4 * 9, classes=60)),
-        ("person_part_resnet101_aspp_l", resnet101(321, 241, 161, head=4 * 9, classes=7)),
+        pytest.param(
+            "pascal_context_resnet101_aspp_l", resnet101(321, 241, 161, head=4 * 9, classes=60), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "person_part_resnet101_aspp_l", resnet101(321, 241, 161, head=4 * 9, classes=7), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_tables_rows_have_the_multiply_adds_of_their_formulas(experiment: str, multiply_adds: int) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -106,8 +107,9 @@ def keys(config: Any, prefix: str = "") -> Iterator[str]:
 def known() -> Iterator[set[str]]:
     """Every key that some choice has."""
     schema.register()
-    variants = [[f"data={path.stem}"] for path in (ROOT / "conf" / "data").glob("*.yaml")]
-    variants += [[f"model/backbone={path.stem}"] for path in (ROOT / "conf" / "model" / "backbone").glob("*.yaml")]
+    data = [f"data={path.stem}" for path in (ROOT / "conf" / "data").glob("*.yaml")]
+    backbones = [f"model/backbone={path.stem}" for path in (ROOT / "conf" / "model" / "backbone").glob("*.yaml")]
+    variants = [[each for each in pair if each] for pair in zip_longest(data, backbones)]
     variants += [["logger=wandb", "callbacks=early_stopping", "model/head=large_fov", "optim=sgd_step"]]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         yield {key for overrides in variants for key in keys(compose("train", overrides=overrides))}

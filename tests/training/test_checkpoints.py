@@ -74,7 +74,7 @@ def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 
 # With and without validation at the step of the checkpoint, at the end of an epoch (4, 8) and in its middle.
-@pytest.mark.parametrize("validate", [2, 3])
+@pytest.mark.parametrize("validate", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("every", "kill"), [(3, 5), (3, 8), (4, 4), (4, 7), (1, 3), (1, 4), (1, 6), (1, 10)])
 def test_a_killed_run_ends_as_an_undisturbed_one(
     every: int, kill: int, validate: int, fit: Any, tmp_path: Path
