@@ -77,7 +77,7 @@ def test_check_ends_with_status_1(run: Run, voc: Path) -> None:
     mask.write_bytes(mask.read_bytes()[:60])
     result = check(run, voc)
     assert result.code == 1 and not result.crashed
-    assert "train_aug: 1 files are missing" in result.out and "val: 1 files cannot be read" in result.out
+    assert "train_aug: missing files: 1" in result.out and "val: files that cannot be read: 1" in result.out
 
 
 def test_check_of_ones_own_folder(run: Run, data: Path) -> None:

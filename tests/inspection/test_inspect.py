@@ -64,7 +64,7 @@ def test_every_fault_is_found_and_the_rest_is_read(draw: Draw, quiet: Console) -
     }
     assert report.exit_code == 1 and len(report.problems) == 4
     assert train.num_pictures == 8 and train.masks_read == 4
-    assert report.problems[0].startswith("train: 1 files are missing; the first: ")
+    assert report.problems[0].startswith("train: missing files: 1; the first: ")
     assert "train0.png: there is no such file" in report.problems[0]
     assert "the mask is 10x12 pixels, its picture" in report.problems[2]
     assert "label 7 is outside 0..2" in report.problems[3]
@@ -76,7 +76,7 @@ def test_masks_that_training_would_refuse_for_their_white_foreground_are_found(d
         Image.fromarray(np.where(np.asarray(Image.open(path)) > 0, 255, 0).astype(np.uint8)).save(path)
     report = look(root, quiet)
     assert report.exit_code == 1 and len(report.problems) == 1
-    assert report.problems[0].startswith("val: 3 masks hold values that are no labels; the first: ")
+    assert report.problems[0].startswith("val: masks with values that are no labels: 3; the first: ")
     assert "data.label_map={255: 1}" in report.problems[0]
 
 
@@ -140,4 +140,4 @@ def test_the_tables_show_numbers_and_problems(draw: Draw, quiet: Console) -> Non
     quiet.width = 120
     print_report(quiet, look(root, quiet), ["[red]", "b", "c"])
     text = quiet.file.getvalue()  # type: ignore[attr-defined]
-    assert "[red]" in text and "Problem: train: 1 files are missing" in text and "%" in text
+    assert "[red]" in text and "Problem: train: missing files: 1" in text and "%" in text

@@ -111,16 +111,16 @@ def _add(report: SplitReport, scanned: Scanned) -> None:
 
 
 _WHAT = {
-    Fault.MISSING: "files are missing",
-    Fault.UNREADABLE: "files cannot be read",
-    Fault.SIZE: "masks have another size than their pictures",
-    Fault.LABEL: "masks hold values that are no labels",
+    Fault.MISSING: "missing files",
+    Fault.UNREADABLE: "files that cannot be read",
+    Fault.SIZE: "masks of another size than their pictures",
+    Fault.LABEL: "masks with values that are no labels",
 }
 
 
 def _sentence(report: SplitReport, fault: Fault) -> str:
     sentences = report.faults[fault]
-    return f"{report.name}: {len(sentences)} {_WHAT[fault]}; the first: {sentences[0]}"
+    return f"{report.name}: {_WHAT[fault]}: {len(sentences)}; the first: {sentences[0]}"
 
 
 def _against_published(report: SplitReport, published: Published) -> list[str]:
