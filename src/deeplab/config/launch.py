@@ -102,7 +102,8 @@ def run(command: str, task: Task) -> None:
             arguments = sweep_arguments.expand(continued(arguments))
         sys.argv[1:] = flags_first(quote_paths(in_common_folder(arguments)))
         if {"-h", "--help"} & set(sys.argv):
-            print(help_text(command, [each for each in sys.argv[1:] if not each.startswith("-")]))
+            page = help_text(command, [each for each in sys.argv[1:] if not each.startswith("-")])
+            print(page, flush=True)  # here, and not at Python's exit, a closed pipe can be answered
         else:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=primary_config(command))(job.run)()
             if sweep_launcher.finish():
