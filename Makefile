@@ -30,13 +30,13 @@ demo: $(STAMP) ## train, evaluate with the CRF, draw pictures: generated scenes,
 	$(BIN)/deeplab train experiment=demo
 
 test: $(STAMP) ## the fast tests
-	$(PYTEST) -n 2 -m "not slow and not slurm and not browser and not soak"
+	$(PYTEST) -n 2 --dist loadgroup -m "not slow and not slurm and not browser and not soak"
 
 test-all: $(STAMP) ## all tests but the soak
-	$(PYTEST) -n 2 -m "not soak"
+	$(PYTEST) -n 2 --dist loadgroup -m "not soak"
 
 soak: $(STAMP) ## runs killed at random moments (KILLS=60), about 20 minutes
-	KILLS=$(or $(KILLS),60) $(PYTEST) -n 2 -m soak -s
+	KILLS=$(or $(KILLS),60) $(PYTEST) -n 2 --dist loadgroup -m soak -s
 
 lint: $(STAMP) ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -56,11 +57,10 @@ def _compare(options: argparse.Namespace) -> None:
     assert (params.gaussian_weight, params.gaussian_xy_std) == (W2, GAMMA)
     tools: dict[str, Refine] = {}
     for backend in ("pydensecrf", "native"):
-        crf = DenseCRF(params, backend, num_threads=1)
-        tools[backend] = lambda _, probs, image, crf=crf: crf(probs, image).argmax(axis=0)
+        tools[backend] = _ours(DenseCRF(params, backend, num_threads=1))
     tools["none"] = lambda _, probs, image: probs.argmax(axis=0)
     with tempfile.TemporaryDirectory() as folder:
-        seconds: dict[str, list[list[float]]] = {}
+        seconds: dict[str, list[float]] = {}
         labels: dict[str, list[Any]] = {}
         truths = []
         with _all_peers(options, Path(folder)) as peers:
@@ -78,8 +78,8 @@ def _compare(options: argparse.Namespace) -> None:
                             taken = time.perf_counter() - began
                         times.setdefault(name, []).append(taken)
                         labels.setdefault(name, [])[len(truths) - 1 :] = [found]
-                for name, each in times.items():
-                    seconds.setdefault(name, []).append([statistics.median(each)])
+                for name, taken_each in times.items():
+                    seconds.setdefault(name, []).append(statistics.median(taken_each))
     print(f"{len(truths)} pictures, one thread, {ITERATIONS} iterations, median of {options.repeats} repeats in turns")
     print(f"{'tool':12}{'s a picture':>12}{'x pydensecrf':>14}{'same labels':>13}{'mIoU':>8}")
     base = np.array(seconds["pydensecrf"])
@@ -88,6 +88,10 @@ def _compare(options: argparse.Namespace) -> None:
         ratio = "" if name == "none" else f"{np.median(base / np.array(each)):.2f}"
         mean = "" if name == "none" else f"{np.mean(each):.3f}"
         print(f"{name:12}{mean:>12}{ratio:>14}{100 * same:12.2f}%{100 * _miou(labels[name], truths):8.2f}")
+
+
+def _ours(crf: Any) -> Refine:
+    return lambda _, probs, image: crf(probs, image).argmax(axis=0)
 
 
 def _pictures(options: argparse.Namespace) -> Iterator[tuple[Any, Any, Any, Any]]:
@@ -141,7 +145,7 @@ def _all_peers(options: argparse.Namespace, folder: Path) -> Iterator[dict[str, 
             else:
                 print(f"{name} is left out: {ready or 'it ended at once'}")
                 process.wait()
-        yield {name: (lambda name=name: ask(name)) for name in running}
+        yield {name: partial(ask, name) for name in running}
     finally:
         for process in running.values():
             _pipes(process)[0].close()

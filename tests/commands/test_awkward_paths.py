@@ -12,6 +12,8 @@ AWKWARD = [
     "~tilde:back\\slash",
 ]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", AWKWARD)
 def test_checkpoint_input_and_output(run, checkpoint, tmp_path, draw_photo, name):

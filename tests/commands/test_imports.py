@@ -18,6 +18,8 @@ except SystemExit as end:
 print("imported:", *[name for name in {heavy!r} if name in sys.modules])
 """
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
