@@ -193,6 +193,8 @@ DAMAGE = [
     ("run.json", b'{"state": "asleep"}', "state is 'asleep'"),
     ("per_picture.npz", b"PK\x03\x04", "per_picture.npz"),
     ("metrics.csv", b"\xff\xfe\x00,\n", "metrics.csv cannot be read"),
+    ("metrics.csv", b"step,val/miou\n" + b"9" * 5000 + b",0.5\n", ""),
+    (".hydra/hydra.yaml", b"[" * 20_000, ""),
 ]
 
 
@@ -283,3 +285,10 @@ def test_paths_without_runs_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=name):
         find_runs([tmp_path / name])
+
+
+def test_a_folder_that_links_to_itself_is_walked_round(tmp_path: Path, run_in: MakeRun) -> None:
+    run_in("sweep/0", predictions=False)
+    (tmp_path / "sweep" / "loop").symlink_to("loop")
+    (tmp_path / "sweep" / "up").symlink_to("..")
+    assert [folder.name for folder in find_runs([tmp_path / "sweep"])] == ["0"]
