@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from deeplab.comparison.document import compare
+from deeplab.comparison.gallery import build_gallery
 from deeplab.comparison.run import read_runs
 from deeplab.comparison.run_folders import find_runs
+from deeplab.comparison_views.page import page
+from deeplab.config.run_pictures import RunPictures
 from deeplab.errors import InputError
 from deeplab.metrics.scores import mean_iou
 from deeplab.reporting.liveness import process_facts
@@ -292,3 +295,24 @@ def test_a_folder_that_links_to_itself_is_walked_round(tmp_path: Path, run_in: M
     (tmp_path / "sweep" / "loop").symlink_to("loop")
     (tmp_path / "sweep" / "up").symlink_to("..")
     assert [folder.name for folder in find_runs([tmp_path / "sweep"])] == ["0"]
+
+
+ODD_VALUES = [
+    ("run.json", "seconds", [], "seconds is '[]', expected a number"),
+    ("run.json", "images_per_second", "0.5", "images_per_second is '0.5', expected a number"),
+    ("run.json", "overrides", [1], "overrides are not all texts"),
+    ("metrics.json", "miou", "0.5", "lacks mIoU"),
+    ("metrics.json", "miou", True, "lacks mIoU"),
+    ("metrics.json", "num_images", {"a": 1}, "odd num_images"),
+    ("metrics.json", "paper", {"miou": "high"}, "odd paper"),
+    ("metrics.json", "class_edges", {"width": [1], "miou": [1, 2]}, "odd class_edges"),
+]
+
+
+def test_a_value_of_another_type_is_named_and_the_rest_is_shown(tmp_path: Path, run_in: MakeRun) -> None:
+    for number, (name, key, value, _) in enumerate(ODD_VALUES):
+        edit(run_in(f"{number}", seed=number, pictures=3, predictions=False) / name, **{key: value})
+    document, groups = compare(read_runs(find_runs([tmp_path])), 100, seed=0)
+    page(document, build_gallery(groups, 0, None, RunPictures(None)))
+    for (_, _, _, sentence), run in zip(ODD_VALUES, document["runs"], strict=True):
+        assert sentence in "; ".join(run["problems"])

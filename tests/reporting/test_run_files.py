@@ -86,7 +86,9 @@ def test_nan_is_refused_and_nothing_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe", b"", b"[" * 20_000, b'{"miou": NaN}', b'{"miou": 1e999}'])
+@pytest.mark.parametrize(
+    "content", [b"{", b"[1]", b"\xff\xfe", b"", b"[" * 20_000, b'{"miou": NaN}', b'{"miou": 1e999}']
+)
 def test_a_damaged_json_file_is_named(tmp_path, content):
     path = tmp_path / "metrics.json"
     path.write_bytes(content)

@@ -1,5 +1,6 @@
 """Runs as `deeplab runs` finds them."""
 
+import json
 import os
 import time
 from datetime import datetime, timedelta
@@ -160,3 +161,15 @@ def test_an_endless_cell_and_a_link_to_nowhere_are_named(tmp_path: Path) -> None
     found = find_runs(tmp_path)
     assert [run.folder.name for run in found.runs] == ["good"]
     assert [("/endless/" in each, "/lost" in each) for each in found.unreadable] == [(True, False), (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [("run.json", "seconds", "long"), ("run.json", "config", [1]), ("metrics.json", "miou", "0.5")],
+)
+def test_a_value_of_another_type_is_named(name: str, key: str, value: Any, tmp_path: Path) -> None:
+    folder = write(tmp_path / "odd", metrics={"miou": 0.5, "miou_crf": None})
+    write_json(folder / name, json.loads((folder / name).read_text()) | {key: value})
+    found = find_runs(tmp_path)
+    assert found.runs == []
+    assert f"odd/{name}: {key} is" in found.unreadable[0]

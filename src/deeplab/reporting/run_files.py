@@ -28,9 +28,21 @@ PER_PICTURE = "per_picture.npz"
 
 STATES = ("running", "finished", "failed", "preempted")
 
+_NUMBER = (int, float)
+_LARGE = 1e15  # more seconds, bytes and steps than anything has
+_FACTS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(("seconds", "images_per_second", "peak_memory"), (_NUMBER, "a number")),
+    **dict.fromkeys(("steps", "seed"), (int, "a whole number")),
+    **dict.fromkeys(("device", "commit", "error"), (str, "a text")),
+    **dict.fromkeys(("choices", "config", "process"), (dict, "an object")),
+    "overrides": (list, "a list"),
+}
+
 # What reading a damaged archive raises: bytes of any kind can be what is broken, the headers of arrays among them.
-_DAMAGE = (ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError, RuntimeError, SyntaxError)
-_DAMAGE += (zipfile.BadZipFile, zlib.error)
+_DAMAGE = (
+    *(ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError, RuntimeError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 Counts = npt.NDArray[np.integer]
 
@@ -126,6 +138,14 @@ def read_run(folder: Path) -> dict[str, Any]:
     document = read_json(folder / RUN)
     if document.get("state") not in STATES:
         raise InputError(f"{folder / RUN}: state is {document.get('state')!r}, expected one of {STATES}.")
+    for key, (kind, name) in _FACTS.items():
+        value = document.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise InputError(f"{folder / RUN}: {key} is {str(value)[:40]!r}, expected {name}.")
+        if kind in (_NUMBER, int) and value is not None and not 0 <= value < _LARGE:
+            raise InputError(f"{folder / RUN}: {key} is {str(value)[:40]}, expected a number from 0 to {_LARGE:g}.")
+    if not all(isinstance(override, str) for override in document.get("overrides") or ()):
+        raise InputError(f"{folder / RUN}: overrides are not all texts.")
     return document
 
 
@@ -157,6 +177,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InputError(f"{path} holds no JSON object; run the evaluation again.")
     return document
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a number of sensible size; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGE
 
 
 def _finite(text: str) -> float:

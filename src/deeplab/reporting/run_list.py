@@ -11,7 +11,7 @@ from typing import Any
 
 from deeplab.errors import InputError
 from deeplab.reporting.liveness import is_alive
-from deeplab.reporting.run_files import METRICS, RUN, read_json, read_run
+from deeplab.reporting.run_files import METRICS, RUN, is_number, read_json, read_run
 
 DIED = "died"
 NOT_BEGUN = "not begun"
@@ -108,6 +108,9 @@ def _read(folder: Path) -> Run:
     is_final = (folder / METRICS).exists()
     if is_final:
         document = read_json(folder / METRICS)
+        for key in ("miou", "miou_crf"):
+            if not (document.get(key) is None or is_number(document[key])):
+                raise InputError(f"{folder / METRICS}: {key} is {str(document[key])[:40]!r}, expected a number.")
         miou, miou_crf, step = document.get("miou"), document.get("miou_crf"), facts.get("steps")
     else:
         miou, miou_crf, step = _best_so_far(folder / "metrics.csv")
@@ -178,7 +181,7 @@ def what_differs(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _override_keys(run: Run) -> Iterator[str]:
-    for override in run.facts.get("overrides", []):
+    for override in run.facts.get("overrides") or ():
         key = override.partition("=")[0].lstrip("+~")
         if key not in NO_DIFFERENCE and not key.startswith(("hydra", "logger")):
             yield key
@@ -186,7 +189,7 @@ def _override_keys(run: Run) -> Iterator[str]:
 
 def _value(run: Run, key: str) -> Any:
     """A run's value of a key of overrides: a group's choice or a value of the configuration."""
-    choices = run.facts.get("choices", {})
+    choices = run.facts.get("choices") or {}
     if key in choices:
         return choices[key]
     node: Any = run.facts.get("config", {})
