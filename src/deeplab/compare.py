@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deeplab.errors import InputError
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -22,8 +24,7 @@ def compare(config: "DictConfig", folder: Path) -> None:
     from deeplab.comparison_views.page import page
     from deeplab.config.preflight import to_plain
     from deeplab.config.run_pictures import RunPictures
-    from deeplab.reporting.run_files import write_json
-    from deeplab.reporting.writing import replacing
+    from deeplab.reporting.run_files import json_text
 
     own = to_plain(config)
     _check(own)
@@ -34,10 +35,7 @@ def compare(config: "DictConfig", folder: Path) -> None:
     document["gallery"] = gallery.summary()
     html = page(document, gallery)
     report = _wandb_report(document) if own["wandb"] else None
-    write_json(target / "report.json", document)
-    for name, text in (("report.md", markdown(document)), ("report.html", html)):
-        with replacing(target / name) as file:
-            file.write(text.encode())
+    write_pages(target, {"report.json": json_text(document), "report.md": markdown(document), "report.html": html})
     if own["figures"] is not None:
         from deeplab.comparison_views.figures import write_figures
 
@@ -49,9 +47,24 @@ def compare(config: "DictConfig", folder: Path) -> None:
     log.info("Everything lies in %s; open %s", target, target / "report.html")
 
 
+def write_pages(folder: Path, texts: dict[str, str]) -> None:
+    """Write all files or none, so that a full disk leaves no new report.json beside an old report.html.
+
+    Raises InputError if they cannot be written.
+    """
+    from contextlib import ExitStack
+
+    from deeplab.reporting.writing import replacing
+
+    with ExitStack() as opened:
+        files = {name: opened.enter_context(replacing(folder / name)) for name in texts}
+        for name, file in files.items():
+            file.write(texts[name].encode())
+            file.flush()
+
+
 def _wandb_report(document: dict[str, Any]) -> Any:
     from deeplab.comparison_views.wandb_report import build_report
-    from deeplab.errors import InputError
 
     try:
         return build_report(document)
@@ -77,7 +90,6 @@ def _publish(report: Any, target: Path) -> None:
 
 def _check(own: dict[str, Any]) -> None:
     from deeplab.comparison.gallery import MOST_PICTURES
-    from deeplab.errors import InputError
 
     if not own["runs"]:
         raise InputError("Name the folders of runs or sweeps: deeplab compare outputs/sweeps/TIME.")
@@ -85,6 +97,11 @@ def _check(own: dict[str, Any]) -> None:
         raise InputError(f"pictures={own['pictures']}: it must be 0 (no gallery) to {MOST_PICTURES}.")
     if not 100 <= own["bootstrap"] <= 100_000:
         raise InputError(f"bootstrap={own['bootstrap']}: an interval needs 100 resamples or more, at most 100000.")
+    if own["seed"] < 0:
+        raise InputError(f"seed={own['seed']}: a seed of the resampling is 0 or more.")
+    for key in ("output", "figures"):
+        if own[key] and Path(own[key]).expanduser().is_file():
+            raise InputError(f"{key}={own[key]} is a file; name a folder, which may be new.")
 
 
 def with_runs(arguments: list[str]) -> list[str]:

@@ -61,7 +61,10 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     if {"-h", "--help"} & set(arguments):
         print(HELP)
         sys.exit(0)
-    return parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
+    if chosen.last < 0:
+        parser.error(f"--last {chosen.last}: give 0, for all runs, or how many.")
+    return chosen
 
 
 def _show(runs: Sequence[Run], chosen: argparse.Namespace, before: int) -> None:

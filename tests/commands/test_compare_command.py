@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deeplab.compare import with_runs
+from deeplab.compare import with_runs, write_pages
+from deeplab.errors import InputError
 from deeplab.reporting.run_files import metrics_document, write_json, write_per_picture
 
 HEAVY = ("albumentations", "pytorch_lightning", "torch", "torchmetrics", "wandb")
@@ -83,15 +84,27 @@ def test_awkward_folders_are_compared_without_the_heavy_libraries(tmp_path: Path
         (["empty"], "empty holds no run"),
         (["run", "bootstrap=5"], "bootstrap=5"),
         (["run", "pictures=41"], "pictures=41"),
+        (["run", "seed=-1"], "seed=-1"),
+        (["run", "figures=a file"], "figures=a file is a file; name a folder"),
         (["run", "wandb=true"], "none of these runs was logged"),
         (["run", "colour=red"], "There is no key colour"),
     ],
 )
 def test_mistakes_are_said_in_a_sentence(words: list[str], sentence: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "a file").touch()
     scored_run(tmp_path / "run", 0)
     done = deeplab_compare(*words, *(["output=out"] if words else []), cwd=tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("deeplab compare: ") and sentence in line
     assert not (tmp_path / "out").exists()
+
+
+def test_either_all_pages_are_written_or_none(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("of before")
+    (tmp_path / "report.html").mkdir()  # so that the last of them cannot take its place
+    with pytest.raises(InputError, match=r"report\.html"):
+        write_pages(tmp_path, {"report.json": "new", "report.md": "new", "report.html": "new"})
+    assert (tmp_path / "report.json").read_text() == "of before"
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.html"}

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from deeplab.comparison.document import compare
+from deeplab.comparison.gallery import build_gallery
 from deeplab.comparison.run import read_runs
 from deeplab.comparison.run_folders import find_runs
+from deeplab.comparison_views.page import page
+from deeplab.config.run_pictures import RunPictures
 from deeplab.errors import InputError
 from deeplab.metrics.scores import mean_iou
 from deeplab.reporting.liveness import process_facts
@@ -193,6 +196,8 @@ DAMAGE = [
     ("run.json", b'{"state": "asleep"}', "state is 'asleep'"),
     ("per_picture.npz", b"PK\x03\x04", "per_picture.npz"),
     ("metrics.csv", b"\xff\xfe\x00,\n", "metrics.csv cannot be read"),
+    ("metrics.csv", b"step,val/miou\n" + b"9" * 5000 + b",0.5\n", ""),
+    (".hydra/hydra.yaml", b"[" * 20_000, ""),
 ]
 
 
@@ -283,3 +288,31 @@ def test_paths_without_runs_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=name):
         find_runs([tmp_path / name])
+
+
+def test_a_folder_that_links_to_itself_is_walked_round(tmp_path: Path, run_in: MakeRun) -> None:
+    run_in("sweep/0", predictions=False)
+    (tmp_path / "sweep" / "loop").symlink_to("loop")
+    (tmp_path / "sweep" / "up").symlink_to("..")
+    assert [folder.name for folder in find_runs([tmp_path / "sweep"])] == ["0"]
+
+
+ODD_VALUES = [
+    ("run.json", "seconds", [], "seconds is '[]', expected a number"),
+    ("run.json", "images_per_second", "0.5", "images_per_second is '0.5', expected a number"),
+    ("run.json", "overrides", [1], "overrides are not all texts"),
+    ("metrics.json", "miou", "0.5", "lacks mIoU"),
+    ("metrics.json", "miou", True, "lacks mIoU"),
+    ("metrics.json", "num_images", {"a": 1}, "odd num_images"),
+    ("metrics.json", "paper", {"miou": "high"}, "odd paper"),
+    ("metrics.json", "class_edges", {"width": [1], "miou": [1, 2]}, "odd class_edges"),
+]
+
+
+def test_a_value_of_another_type_is_named_and_the_rest_is_shown(tmp_path: Path, run_in: MakeRun) -> None:
+    for number, (name, key, value, _) in enumerate(ODD_VALUES):
+        edit(run_in(f"{number}", seed=number, pictures=3, predictions=False) / name, **{key: value})
+    document, groups = compare(read_runs(find_runs([tmp_path])), 100, seed=0)
+    page(document, build_gallery(groups, 0, None, RunPictures(None)))
+    for (_, _, _, sentence), run in zip(ODD_VALUES, document["runs"], strict=True):
+        assert sentence in "; ".join(run["problems"])

@@ -86,7 +86,9 @@ def test_nan_is_refused_and_nothing_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe", b""])
+@pytest.mark.parametrize(
+    "content", [b"{", b"[1]", b"\xff\xfe", b"", b"[" * 20_000, b'{"miou": NaN}', b'{"miou": 1e999}']
+)
 def test_a_damaged_json_file_is_named(tmp_path, content):
     path = tmp_path / "metrics.json"
     path.write_bytes(content)
@@ -141,6 +143,46 @@ def test_damaged_per_picture_files_are_named(tmp_path):
     np.savez(path, ids=np.array(["a"]))
     with pytest.raises(InputError, match="confusion"):
         read_per_picture(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"ids": np.array("a")}, "do not fit"),
+        ({"ids": np.array([], str), "confusion": np.zeros((0, 3, 3), int)}, "do not fit"),
+        ({"confusion": np.zeros((2, 3, 3))}, "something else than counts"),
+        ({"confusion": np.full((2, 3, 3), "1")}, "something else than counts"),
+        ({"confusion": np.full((2, 3, 3), -1)}, "something else than counts"),
+        ({"confusion": np.zeros((2, 3, 3), "datetime64[s]")}, "something else than counts"),
+    ],
+)
+def test_what_are_no_counts_of_pixels_is_refused(changes, sentence, tmp_path):
+    path = tmp_path / "per_picture.npz"
+    np.savez(path, **({"ids": np.array(["a", "b"]), "confusion": np.zeros((2, 3, 3), int)} | changes))
+    with pytest.raises(InputError, match=sentence):
+        read_per_picture(path)
+
+
+def test_an_array_without_its_archive_is_refused(tmp_path):
+    path = tmp_path / "per_picture.npz"
+    with path.open("wb") as file:
+        np.save(file, np.zeros((2, 3, 3), int))
+    with pytest.raises(InputError, match="no file of confusion matrices"):
+        read_per_picture(path)
+
+
+def test_an_archive_with_any_wrong_byte_is_read_or_refused(tmp_path):
+    path = tmp_path / "per_picture.npz"
+    write_per_picture(path, ["a", "b"], [BEFORE, AFTER])
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
+        try:
+            read_per_picture(path)
+        except InputError:
+            refused += 1
+    assert refused > len(whole) / 6
 
 
 def git(folder, *arguments):

@@ -1,5 +1,6 @@
 """Runs as `deeplab runs` finds them."""
 
+import json
 import os
 import time
 from datetime import datetime, timedelta
@@ -132,3 +133,43 @@ def test_the_table_shows_it_all(tmp_path: Path) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+DAMAGED_TABLES = {
+    "a NUL": ("step,val/miou\n10,\x000.5\n20,0.25\n", (0.25, 20)),
+    "words": ("step,val/miou\n10,abc\nxyz,0.5\n", (0.5, None)),
+    "no heading": ("\n\n\n", (None, None)),
+    "a digit that is none": ("step,val/miou\n²,0.5\n", (0.5, None)),
+    "infinity": ("step,val/miou\n10,inf\n20,0.5\n", (0.5, 20)),
+    "a step of 5000 digits": (f"step,val/miou\n{'9' * 5000},0.5\n", (0.5, None)),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED_TABLES)
+def test_a_damaged_table_tells_what_can_be_read(name: str, tmp_path: Path) -> None:
+    text, expected = DAMAGED_TABLES[name]
+    write(tmp_path / "running", "running").joinpath("metrics.csv").write_text(text, encoding="utf-8")
+    (run,) = find_runs(tmp_path).runs
+    assert (run.miou, run.step) == expected
+
+
+def test_an_endless_cell_and_a_link_to_nowhere_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "endless", "running").joinpath("metrics.csv").write_text("step,val/miou\n1," + "x" * 200_000)
+    write(tmp_path / "good")
+    (tmp_path / "lost").mkdir()
+    (tmp_path / "lost" / "run.json").symlink_to("run.json")
+    found = find_runs(tmp_path)
+    assert [run.folder.name for run in found.runs] == ["good"]
+    assert [("/endless/" in each, "/lost" in each) for each in found.unreadable] == [(True, False), (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [("run.json", "seconds", "long"), ("run.json", "config", [1]), ("metrics.json", "miou", "0.5")],
+)
+def test_a_value_of_another_type_is_named(name: str, key: str, value: Any, tmp_path: Path) -> None:
+    folder = write(tmp_path / "odd", metrics={"miou": 0.5, "miou_crf": None})
+    write_json(folder / name, json.loads((folder / name).read_text()) | {key: value})
+    found = find_runs(tmp_path)
+    assert found.runs == []
+    assert f"odd/{name}: {key} is" in found.unreadable[0]

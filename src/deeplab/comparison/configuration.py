@@ -64,7 +64,7 @@ def _yaml(path: Path) -> Plain | None:
         return None
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read: {next(iter(str(error).splitlines()), '')}") from error
     if not isinstance(document, dict):
         raise InputError(f"{path} holds no configuration")

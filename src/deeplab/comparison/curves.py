@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ CURVES = {
     "train/images_per_second": ("pictures a second in training", False),
 }
 MOST_POINTS = 400  # a curve; more than a screen shows
+_STEP = re.compile("[0-9]{1,15}")
 
 Curve = dict[str, list[Any]]
 """`step` and `value`, equally long."""
@@ -48,7 +50,7 @@ def read_curves(run: Run, most: int = MOST_POINTS) -> dict[str, Curve]:
 def _rows(path: Path) -> list[dict[str, Any]]:
     with path.open(newline="", encoding="utf-8") as file:
         # A line that was being written when the run was killed has no step, or breaks off.
-        return [row for row in csv.DictReader(file) if (row.get("step") or "").isdecimal()]
+        return [row for row in csv.DictReader(file) if _STEP.fullmatch(row.get("step") or "")]
 
 
 def _number(text: Any) -> float | None:

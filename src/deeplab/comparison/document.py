@@ -104,7 +104,7 @@ def _variant(variant: Variant, runs: Sequence[Run], place: int | None) -> Plain:
         "seeds": variant.seeds,
         "group": place,
         "miou": _spread([run.metrics["miou"] for run in scored if run.metrics]),
-        "miou_crf": _spread([run.metrics["miou_crf"] for run in scored if run.metrics]),
+        "miou_crf": _spread([run.metrics.get("miou_crf") for run in scored if run.metrics]),
         "boundary_miou": _spread([run.metrics.get("boundary_miou") for run in scored if run.metrics]),
         "boundary_miou_crf": _spread([run.metrics.get("boundary_miou_crf") for run in scored if run.metrics]),
         "paper": papers[0] if papers and all(each == papers[0] for each in papers) else None,

@@ -1,7 +1,7 @@
 """One run as its folder tells it; whatever is missing or damaged becomes a sentence, never an exception."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,16 @@ from deeplab.comparison.configuration import read_choices, read_config
 from deeplab.errors import InputError
 from deeplab.metrics.scores import mean_iou
 from deeplab.reporting.liveness import is_alive
-from deeplab.reporting.run_files import METRICS, PER_PICTURE, RUN, PerPicture, read_json, read_per_picture, read_run
+from deeplab.reporting.run_files import (
+    METRICS,
+    PER_PICTURE,
+    RUN,
+    PerPicture,
+    is_number,
+    read_json,
+    read_per_picture,
+    read_run,
+)
 
 Plain = dict[str, Any]
 # metrics.json holds float64 of the same counts; anything beyond rounding is another evaluation.
@@ -96,6 +105,7 @@ def read(folder: Path, name: str) -> Run:
         run.problems.append(f"{METRICS} lacks mIoU or the IoU of classes")
         run.metrics = None
     if run.metrics is not None:
+        _drop_odd_values(run, run.metrics)
         run.pictures = _tried(run, lambda: read_per_picture(folder / PER_PICTURE), folder / PER_PICTURE)
         _check_pictures(run)
     _say_state(run)
@@ -113,6 +123,32 @@ def _tried(run: Run, read_it: Any, path: Path) -> Any:
         return None
 
 
+def _drop_odd_values(run: Run, metrics: Plain) -> None:
+    """Leave out, and name, what is of no use to any view; the scores and the matrices are whole without it."""
+    for key, fits in _FITS.items():
+        if metrics.get(key) is not None and not fits(metrics[key]):
+            metrics[key] = None
+            run.problems.append(f"{METRICS} has an odd {key}, which is left out")
+
+
+def _is_paper(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        value.get(key) is None or _is_score(value[key]) for key in ("miou", "miou_crf")
+    )
+
+
+def _is_band(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("width"), list):
+        return False
+    curves = [value[key] for key in ("miou", "miou_crf") if value.get(key) is not None]
+    return all(map(is_number, value["width"])) and all(
+        isinstance(curve, list)
+        and len(curve) == len(value["width"])
+        and all(score is None or _is_score(score) for score in curve)
+        for curve in curves
+    )
+
+
 def _has_scores(metrics: Plain) -> bool:
     before, after = metrics.get("iou"), metrics.get("iou_crf")
     if not _is_score(metrics.get("miou")) or not isinstance(before, dict) or not before:
@@ -124,7 +160,17 @@ def _has_scores(metrics: Plain) -> bool:
 
 
 def _is_score(value: Any) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= 1
+    return is_number(value) and bool(0 <= value <= 1)
+
+
+_ACCURACIES = ("pixel_accuracy", "pixel_accuracy_crf", "boundary_miou", "boundary_miou_crf")
+_FITS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(_ACCURACIES, _is_score),
+    **dict.fromkeys(("num_images", "seconds"), is_number),
+    **dict.fromkeys(("trimap", "class_edges"), _is_band),
+    "paper": _is_paper,
+    "split": lambda value: isinstance(value, str),
+}
 
 
 def _check_pictures(run: Run) -> None:

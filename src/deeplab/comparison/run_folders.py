@@ -1,6 +1,5 @@
 """Finds the run folders below the paths that a user names."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -40,17 +39,19 @@ def is_run(folder: Path) -> bool:
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    if any((folder / name).exists() for name in OTHER_RECORDS):
-        return
-    if is_run(folder):
+    try:
+        if any((folder / name).exists() for name in OTHER_RECORDS):
+            return
+        here = is_run(folder)
+        # A link to itself is no folder for is_dir, and no error.
+        children = [] if here else [path.name for path in folder.iterdir() if path.is_dir()]
+    except OSError as error:
+        raise InputError(f"Cannot read the folder {folder}: {error.strerror}; leave it out or open it.") from error
+    if here:
         yield folder
-        return
-    if depth == DEEPEST:
-        return
-    with os.scandir(folder) as entries:
-        children = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    for name in sorted(children, key=_by_number):
-        yield from _walk(folder / name, depth + 1)
+    elif depth < DEEPEST:
+        for name in sorted((name for name in children if not name.startswith(".")), key=_by_number):
+            yield from _walk(folder / name, depth + 1)
 
 
 def _by_number(name: str) -> tuple[bool, int, str]:

@@ -4,7 +4,9 @@ All are written whole or not at all. Scores are fractions of 1; null stands for 
 """
 
 import json
+import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +27,22 @@ RUN = "run.json"
 PER_PICTURE = "per_picture.npz"
 
 STATES = ("running", "finished", "failed", "preempted")
+
+_NUMBER = (int, float)
+_LARGE = 1e15  # more seconds, bytes and steps than anything has
+_FACTS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(("seconds", "images_per_second", "peak_memory"), (_NUMBER, "a number")),
+    **dict.fromkeys(("steps", "seed"), (int, "a whole number")),
+    **dict.fromkeys(("device", "commit", "error"), (str, "a text")),
+    **dict.fromkeys(("choices", "config", "process"), (dict, "an object")),
+    "overrides": (list, "a list"),
+}
+
+# What reading a damaged archive raises: bytes of any kind can be what is broken, the headers of arrays among them.
+_DAMAGE = (
+    *(ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError, RuntimeError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 Counts = npt.NDArray[np.integer]
 
@@ -120,6 +138,14 @@ def read_run(folder: Path) -> dict[str, Any]:
     document = read_json(folder / RUN)
     if document.get("state") not in STATES:
         raise InputError(f"{folder / RUN}: state is {document.get('state')!r}, expected one of {STATES}.")
+    for key, (kind, name) in _FACTS.items():
+        value = document.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise InputError(f"{folder / RUN}: {key} is {str(value)[:40]!r}, expected {name}.")
+        if kind in (_NUMBER, int) and value is not None and not 0 <= value < _LARGE:
+            raise InputError(f"{folder / RUN}: {key} is {str(value)[:40]}, expected a number from 0 to {_LARGE:g}.")
+    if not all(isinstance(override, str) for override in document.get("overrides") or ()):
+        raise InputError(f"{folder / RUN}: overrides are not all texts.")
     return document
 
 
@@ -128,9 +154,13 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
     Raises InputError if it cannot be written, ValueError for NaN or infinity, which JSON does not have.
     """
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(json_text(document).encode())
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """Return what `write_json` writes."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -139,14 +169,26 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises InputError if the file is missing, unreadable or holds something else.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_float=_finite, parse_constant=_finite)
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror}.") from error
-    except ValueError as error:  # bad JSON, or bytes that are not UTF-8
+    except (ValueError, RecursionError) as error:  # bad JSON, bytes that are not UTF-8, or brackets without end
         raise InputError(f"{path} is not valid JSON ({error}); run the evaluation again.") from error
     if not isinstance(document, dict):
         raise InputError(f"{path} holds no JSON object; run the evaluation again.")
     return document
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a number of sensible size; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGE
+
+
+def _finite(text: str) -> float:
+    value = float(text)  # NaN and Infinity, which json would take, and 1e999
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number in JSON")
+    return value
 
 
 @dataclass(frozen=True)
@@ -184,14 +226,17 @@ def read_per_picture(path: Path) -> PerPicture:
     Raises InputError if it is missing, damaged, or not such a file.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
             refined = arrays.get("confusion_crf")
-            record = PerPicture([str(name) for name in arrays["ids"]], arrays["confusion"], refined)
+            record = PerPicture([str(name) for name in arrays["ids"].reshape(-1)], arrays["confusion"], refined)
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise InputError(f"{path} is no file of confusion matrices ({error}); run the evaluation again.") from error
     shape = (len(record.ids), *record.confusion.shape[1:2] * 2)
-    if any(array is not None and array.shape != shape for array in (record.confusion, record.confusion_crf)):
+    matrices = [array for array in (record.confusion, record.confusion_crf) if array is not None]
+    if any(array.shape != shape or not len(array) for array in matrices):
         raise InputError(f"{path} holds arrays that do not fit together; run the evaluation again.")
+    if not all(np.issubdtype(array.dtype, np.integer) for array in matrices) or (record.confusion < 0).any():
+        raise InputError(f"{path} holds something else than counts of pixels; run the evaluation again.")
     return record

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,13 +11,14 @@ from typing import Any
 
 from deeplab.errors import InputError
 from deeplab.reporting.liveness import is_alive
-from deeplab.reporting.run_files import METRICS, RUN, read_json, read_run
+from deeplab.reporting.run_files import METRICS, RUN, is_number, read_json, read_run
 
 DIED = "died"
 NOT_BEGUN = "not begun"
 # What overrides say of a run without making it another experiment.
 NO_DIFFERENCE = ("name", "resume", "rerun_of", "experiment")
 _MISSING = object()
+_STEP = re.compile("[0-9]{1,15}")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def find_runs(folder: Path) -> Found:
             found.runs.append(_read(each))
         except InputError as error:
             found.unreadable.append(str(error))
+        except OSError as error:  # gone since, or a link to nowhere
+            found.unreadable.append(f"Cannot read the run {each}: {error.strerror}.")
     found.runs.sort(key=lambda run: (run.started.timestamp() if run.started else 0.0, str(run.folder)))
     return found
 
@@ -104,6 +108,9 @@ def _read(folder: Path) -> Run:
     is_final = (folder / METRICS).exists()
     if is_final:
         document = read_json(folder / METRICS)
+        for key in ("miou", "miou_crf"):
+            if not (document.get(key) is None or is_number(document[key])):
+                raise InputError(f"{folder / METRICS}: {key} is {str(document[key])[:40]!r}, expected a number.")
         miou, miou_crf, step = document.get("miou"), document.get("miou_crf"), facts.get("steps")
     else:
         miou, miou_crf, step = _best_so_far(folder / "metrics.csv")
@@ -125,10 +132,13 @@ def _best_so_far(path: Path) -> tuple[float | None, float | None, int | None]:
         return None, None, None
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         rows = csv.reader(file)
-        columns = next(rows, [])
-        whole = [row for row in rows if len(row) == len(columns)]  # a kill may have cut off the last
+        try:
+            columns = next(rows, [])
+            whole = [row for row in rows if len(row) == len(columns)]  # a kill may have cut off the last
+        except csv.Error as error:
+            raise InputError(f"{path} is no table of numbers ({error}).") from error
     before, after = (_highest(whole, columns, key) for key in ("val/miou", "val/miou_crf"))
-    steps = [int(row[0]) for row in whole[-1:] if columns[0] == "step" and row[0].isdigit()]
+    steps = [int(row[0]) for row in whole[-1:] if columns[:1] == ["step"] and _STEP.fullmatch(row[0])]
     return before, after, steps[0] if steps else None
 
 
@@ -136,8 +146,16 @@ def _highest(rows: Sequence[Sequence[str]], columns: Sequence[str], key: str) ->
     if key not in columns:
         return None
     at = columns.index(key)
-    values = [float(row[at]) for row in rows if row[at] not in ("", "nan")]
-    return max(values, default=None)
+    return max((value for row in rows if (value := _fraction(row[at])) is not None), default=None)
+
+
+def _fraction(text: str) -> float | None:
+    """What a cell says; None for an empty one, `nan`, or what a crash left there."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value <= 1 else None
 
 
 def by_folder(runs: Sequence[Run]) -> dict[Path, list[Run]]:
@@ -163,7 +181,7 @@ def what_differs(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _override_keys(run: Run) -> Iterator[str]:
-    for override in run.facts.get("overrides", []):
+    for override in run.facts.get("overrides") or ():
         key = override.partition("=")[0].lstrip("+~")
         if key not in NO_DIFFERENCE and not key.startswith(("hydra", "logger")):
             yield key
@@ -171,7 +189,7 @@ def _override_keys(run: Run) -> Iterator[str]:
 
 def _value(run: Run, key: str) -> Any:
     """A run's value of a key of overrides: a group's choice or a value of the configuration."""
-    choices = run.facts.get("choices", {})
+    choices = run.facts.get("choices") or {}
     if key in choices:
         return choices[key]
     node: Any = run.facts.get("config", {})
