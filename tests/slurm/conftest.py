@@ -52,7 +52,7 @@ class Cluster:
 
     def control(self, action: str, *node: str) -> None:
         """Call the script: restart, kill NODE, revive NODE."""
-        subprocess.run([SCRIPT, action, self.folder, *node], check=True, timeout=90)
+        subprocess.run([SCRIPT, action, self.folder, *node], check=True, timeout=180)
 
     def call(self, *command: str) -> str:
         """What a Slurm command printed."""
@@ -88,10 +88,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         "OMP_NUM_THREADS": "1",
     }
     try:
-        subprocess.run([SCRIPT, "start", folder], check=True, timeout=90)
+        subprocess.run([SCRIPT, "start", folder], check=True, timeout=180)
         yield Cluster(folder, environment)
     finally:
-        subprocess.run([SCRIPT, "stop", folder], check=True, timeout=90)
+        subprocess.run([SCRIPT, "stop", folder], check=True, timeout=180)
 
 
 @dataclass
@@ -147,7 +147,7 @@ def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> P
     """The folder of a sweep of two jobs, seed=0 and seed=1, over two nodes each, that nothing disturbed."""
     begin = Start(cluster, tmp_path_factory.mktemp("undisturbed"))
     try:
-        code, out = begin("-m", *LAUNCHER, *NODES, *TRAINING, "seed=0,1", "hydra.sweep.dir=sweep").ended(180)
+        code, out = begin("-m", *LAUNCHER, *NODES, *TRAINING, "seed=0,1", "hydra.sweep.dir=sweep").ended(420)
         assert code == 0, out
     finally:
         begin.end()

@@ -62,11 +62,11 @@ def restarts(cluster, job: str) -> int:
 def test_a_job_that_is_told_goes_back_into_the_queue(cluster, start, undisturbed, tmp_path):
     run = tmp_path / "told" / "0"
     told = start("-m", *LAUNCHER, *NODES, *TRAINING, "evaluate=none", "seed=0", "hydra.sweep.dir=told")
-    cluster.wait((run / "checkpoints" / "last.ckpt").exists, 120, "a checkpoint")
+    cluster.wait((run / "checkpoints" / "last.ckpt").exists, 300, "a checkpoint")
     [job] = cluster.call("squeue", "--noheader", "--format=%i").split()
     cluster.call("scancel", "--signal=USR2", job)
-    cluster.wait(lambda: state(run) == "preempted", 60, "the end of the job")
-    code, out = told.ended(200)
+    cluster.wait(lambda: state(run) == "preempted", 120, "the end of the job")
+    code, out = told.ended(420)
     assert code == 0, out
     assert_resumed_and_same(run, undisturbed, out)
 
@@ -74,9 +74,9 @@ def test_a_job_that_is_told_goes_back_into_the_queue(cluster, start, undisturbed
 def test_a_plain_batch_job_that_is_told_requeues_itself(cluster, start, undisturbed, tmp_path):
     run = tmp_path / "run"
     job = submit(cluster, tmp_path)
-    cluster.wait((run / "checkpoints" / "last.ckpt").exists, 120, "a checkpoint")
+    cluster.wait((run / "checkpoints" / "last.ckpt").exists, 300, "a checkpoint")
     cluster.call("scancel", "--signal=USR1", job)
-    cluster.wait(lambda: not cluster.states(), 200, "the end of the job")
+    cluster.wait(lambda: not cluster.states(), 420, "the end of the job")
     assert_resumed_and_same(run, undisturbed, (tmp_path / "out").read_text())
 
 
@@ -84,7 +84,7 @@ def test_a_controller_that_is_restarted_and_then_a_node_that_dies(cluster, start
     run = tmp_path / "run"
     checkpoint = run / "checkpoints" / "last.ckpt"
     job = submit(cluster, tmp_path)
-    cluster.wait(checkpoint.exists, 120, "a checkpoint")
+    cluster.wait(checkpoint.exists, 300, "a checkpoint")
     cluster.control("restart")
     restarted = checkpoint.stat().st_mtime_ns
     cluster.wait(lambda: checkpoint.stat().st_mtime_ns > restarted, 30, "a checkpoint after the restart")
@@ -92,6 +92,6 @@ def test_a_controller_that_is_restarted_and_then_a_node_that_dies(cluster, start
     cluster.control("kill", "n2")
     cluster.wait(lambda: restarts(cluster, job) == 1, 90, "the requeue by Slurm")
     cluster.control("revive", "n2")
-    cluster.wait(lambda: not cluster.states(), 200, "the end of the job")
+    cluster.wait(lambda: not cluster.states(), 420, "the end of the job")
     assert "Node failure on n2" in (tmp_path / "out").read_text()
     assert_resumed_and_same(run, undisturbed, (tmp_path / "out").read_text())
