@@ -10,7 +10,7 @@ import torch
 
 from slurm.conftest import LAUNCHER, NODES, STEPS, TINY, TRAINING
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
 BATCH = """#!/bin/bash
 #SBATCH --nodes=2 --ntasks-per-node=1 --cpus-per-task=1 --time=60 --signal=USR1@60 --requeue --open-mode=append
