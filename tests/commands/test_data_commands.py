@@ -109,8 +109,9 @@ def test_mistakes_are_one_sentence(run: Run, data: Path, command: str, arguments
 
 
 def test_a_file_in_the_roots_place(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    prepare(run, tmp_path / "file").refused("cannot be written", code=2)
+    (tmp_path / "file").write_text("mine")
+    assert "file" in prepare(run, tmp_path / "file").refused("cannot be written", code=2)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.slow

@@ -34,7 +34,6 @@ def plain(variables: dict[str, Any]) -> bytearray:
     return bytearray(file.getvalue())
 
 
-@pytest.mark.skipif(not OF_MATLAB.is_dir(), reason="this scipy has come without its tests")
 @pytest.mark.parametrize("name", FILES)
 def test_what_matlab_wrote_is_read(name: str) -> None:
     path = OF_MATLAB / f"{name}.mat"

@@ -36,9 +36,14 @@ def test_a_signal_ends_the_work_with_its_status(number: signal.Signals, status: 
 
 def test_a_second_ctrl_c_ends_a_run_that_would_still_finish_its_step() -> None:
     ended, how = Event(), []
+
+    def end(status: int, sentence: str) -> None:
+        how.append((status, sentence))
+        ended.set()
+
     with Leaving("try again") as leaving:
         leaving.deferred = True
-        leaving.at_last = lambda status, sentence: (how.append((status, sentence)), ended.set())  # type: ignore[func-returns-value]
+        leaving.at_last = end
         signal.raise_signal(signal.SIGINT)
         assert leaving.reason == "SIGINT" and not ended.wait(0.1)
         signal.raise_signal(signal.SIGINT)

@@ -2,11 +2,11 @@
 
 import csv
 import math
-import re
 from pathlib import Path
 from typing import Any
 
 from deeplab.comparison.run import Run
+from deeplab.reporting.run_files import is_step
 
 FILE = "metrics.csv"
 # What is drawn, with its name and whether it is a fraction to be shown in percent.
@@ -19,7 +19,6 @@ CURVES = {
     "train/images_per_second": ("pictures a second in training", False),
 }
 MOST_POINTS = 400  # a curve; more than a screen shows
-_STEP = re.compile("[0-9]{1,15}")
 
 Curve = dict[str, list[Any]]
 """`step` and `value`, equally long."""
@@ -50,7 +49,7 @@ def read_curves(run: Run, most: int = MOST_POINTS) -> dict[str, Curve]:
 def _rows(path: Path) -> list[dict[str, Any]]:
     with path.open(newline="", encoding="utf-8") as file:
         # A line that was being written when the run was killed has no step, or breaks off.
-        return [row for row in csv.DictReader(file) if _STEP.fullmatch(row.get("step") or "")]
+        return [row for row in csv.DictReader(file) if is_step(row.get("step") or "")]
 
 
 def _number(text: Any) -> float | None:

@@ -104,13 +104,16 @@ def _whole_numbers(label_map: Any) -> dict[int, int] | None:
     if not label_map:
         return None
     pairs = label_map.items() if isinstance(label_map, Mapping) else [(label_map, None)]
-    numbers = [(_whole_number(key), _whole_number(value)) for key, value in pairs]
-    if any(None in pair for pair in numbers):
-        raise InputError(
-            f"data.label_map={label_map}: write mask values and their labels as pairs of whole numbers, such as "
-            "data.label_map={255: 1}."
-        )
-    return dict(numbers)  # type: ignore[arg-type]
+    numbers = {}
+    for key, value in pairs:
+        number, label = _whole_number(key), _whole_number(value)
+        if number is None or label is None:
+            raise InputError(
+                f"data.label_map={label_map}: write mask values and their labels as pairs of whole numbers, such as "
+                "data.label_map={255: 1}."
+            )
+        numbers[number] = label
+    return numbers
 
 
 def _whole_number(value: Any) -> int | None:

@@ -3,12 +3,8 @@
 Numpy and Pillow only, so that the processes of a CRF search need no torch.
 """
 
-import struct
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -16,25 +12,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from deeplab.errors import InputError
+from deeplab.inference.damaged_arrays import DAMAGED
 
 Floats = npt.NDArray[np.float32]
 Kind = Literal["probabilities", "logits"]
 KINDS = ("probabilities", "logits")
-# What numpy was seen to raise on truncated files and flipped bytes.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    SyntaxError,
-    TokenError,
-    MemoryError,
-    OverflowError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 FORMS = "NAME.npz, NAME_probabilities.npz, NAME.npy, NAME.png, or a folder NAME of one PNG a class"
 
 
@@ -134,7 +116,7 @@ def _from_npz(path: Path) -> tuple[Floats, Kind]:
             raise InputError(f"{path}: it needs one of the keys logits and probabilities, it has {archive.files}.")
         try:
             array = archive[found[0]]
-        except _DAMAGED as error:
+        except (OSError, *DAMAGED) as error:
             reason = _short(error)
             raise InputError(f"{path}: {found[0]} cannot be read ({reason}); write the file again.") from error
     return _floats(array, path), "logits" if found[0] == "logits" else "probabilities"
@@ -145,7 +127,7 @@ def _load(path: Path) -> Any:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file.") from error
-    except _DAMAGED as error:
+    except (OSError, *DAMAGED) as error:
         # numpy would advise to load it unsafely.
         reason = "no file of numpy's, or pickled objects" if "pickle" in str(error) else _short(error)
         raise InputError(f"{path}: these are no scores that can be read ({reason}); write the file again.") from error

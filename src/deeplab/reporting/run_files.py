@@ -5,8 +5,7 @@ All are written whole or not at all. Scores are fractions of 1; null stands for 
 
 import json
 import math
-import zipfile
-import zlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 import deeplab
 from deeplab.errors import InputError
+from deeplab.inference.damaged_arrays import DAMAGED
 from deeplab.metrics.scores import scores
 from deeplab.reporting.environment import git
 from deeplab.reporting.writing import replacing
@@ -37,12 +37,6 @@ _FACTS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("choices", "config", "process"), (dict, "an object")),
     "overrides": (list, "a list"),
 }
-
-# What reading a damaged archive raises: bytes of any kind can be what is broken, the headers of arrays among them.
-_DAMAGE = (
-    *(ValueError, KeyError, TypeError, EOFError, MemoryError, NotImplementedError, RuntimeError, SyntaxError),
-    *(zipfile.BadZipFile, zlib.error),
-)
 
 Counts = npt.NDArray[np.integer]
 
@@ -184,6 +178,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGE
 
 
+def is_step(text: str) -> bool:
+    """Whether a cell of metrics.csv is a step; int() would take other scripts' digits, and thousands of them."""
+    return re.fullmatch("[0-9]{1,15}", text) is not None
+
+
 def _finite(text: str) -> float:
     value = float(text)  # NaN and Infinity, which json would take, and 1e999
     if not math.isfinite(value):
@@ -231,7 +230,7 @@ def read_per_picture(path: Path) -> PerPicture:
             record = PerPicture([str(name) for name in arrays["ids"].reshape(-1)], arrays["confusion"], refined)
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except _DAMAGE as error:
+    except DAMAGED as error:
         raise InputError(f"{path} is no file of confusion matrices ({error}); run the evaluation again.") from error
     shape = (len(record.ids), *record.confusion.shape[1:2] * 2)
     matrices = [array for array in (record.confusion, record.confusion_crf) if array is not None]

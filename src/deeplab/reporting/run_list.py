@@ -2,7 +2,6 @@
 
 import csv
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,14 +10,13 @@ from typing import Any
 
 from deeplab.errors import InputError
 from deeplab.reporting.liveness import is_alive
-from deeplab.reporting.run_files import METRICS, RUN, is_number, read_json, read_run
+from deeplab.reporting.run_files import METRICS, RUN, is_number, is_step, read_json, read_run
 
 DIED = "died"
 NOT_BEGUN = "not begun"
 # What overrides say of a run without making it another experiment.
 NO_DIFFERENCE = ("name", "resume", "rerun_of", "experiment")
 _MISSING = object()
-_STEP = re.compile("[0-9]{1,15}")
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ def _best_so_far(path: Path) -> tuple[float | None, float | None, int | None]:
         except csv.Error as error:
             raise InputError(f"{path} is no table of numbers ({error}).") from error
     before, after = (_highest(whole, columns, key) for key in ("val/miou", "val/miou_crf"))
-    steps = [int(row[0]) for row in whole[-1:] if columns[:1] == ["step"] and _STEP.fullmatch(row[0])]
+    steps = [int(row[0]) for row in whole[-1:] if columns[:1] == ["step"] and is_step(row[0])]
     return before, after, steps[0] if steps else None
 
 
