@@ -28,9 +28,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         finally:
             part.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
-        # A full disk ends torch.save with an error of its own, raised while it handles the system's.
-        cause = error if isinstance(error, OSError) else error.__context__
-        if not isinstance(cause, OSError):
+        cause = systems_error(error)
+        if cause is None:
             raise
         reason = cause.strerror or str(cause)
         raise InputError(f"Cannot write {path}: {reason}; free or choose another place.") from error
+
+
+def systems_error(error: OSError | RuntimeError) -> OSError | None:
+    """Return the system's error behind one that came in writing, None if there is none.
+
+    A full disk ends torch.save with a RuntimeError of its own, raised while it handles the system's.
+    """
+    cause = error if isinstance(error, OSError) else error.__context__
+    return cause if isinstance(cause, OSError) else None

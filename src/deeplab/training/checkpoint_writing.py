@@ -12,6 +12,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from deeplab.errors import InputError
+from deeplab.reporting.writing import systems_error
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
@@ -93,9 +94,8 @@ class WholeFiles(TorchCheckpointIO):
             try:
                 self._write(content, place)
             except (OSError, RuntimeError) as error:
-                # A full disk ends torch.save with an error of its own, raised while it handles the system's.
-                cause = error if isinstance(error, OSError) else error.__context__
-                if not isinstance(cause, OSError):
+                cause = systems_error(error)
+                if cause is None:
                     raise
                 self._failure = _unwritable(place, cause)
                 if not self.stops:
