@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml setup.py constraints.txt $(wildcard src/deeplab/crf/native_src/*)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# Tests run two at a time: a thread each, for torch's threads wait for each other actively and would take twice as long.
+# Tests run two at a time: a thread each, for torch's threads wait for each other actively and would take twice as long. A file
+# stays in one process (--dist loadfile), for its tests share what they composed, trained or started.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: help demo test test-all soak lint format sanitize setup clean
@@ -30,13 +31,13 @@ demo: $(STAMP) ## train, evaluate with the CRF, draw pictures: generated scenes,
 	$(BIN)/deeplab train experiment=demo
 
 test: $(STAMP) ## the fast tests
-	$(PYTEST) -n 2 --dist loadgroup -m "not slow and not slurm and not browser and not soak"
+	$(PYTEST) -n 2 --dist loadfile -m "not slow and not slurm and not browser and not soak"
 
 test-all: $(STAMP) ## all tests but the soak
-	$(PYTEST) -n 2 --dist loadgroup -m "not soak"
+	$(PYTEST) -n 2 --dist loadfile -m "not soak"
 
 soak: $(STAMP) ## runs killed at random moments (KILLS=60), about 20 minutes
-	KILLS=$(or $(KILLS),60) $(PYTEST) -n 2 --dist loadgroup -m soak -s
+	KILLS=$(or $(KILLS),60) $(PYTEST) -n 2 --dist loadfile -m soak -s
 
 lint: $(STAMP) ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -22,9 +22,6 @@ from deeplab.config.preflight import preflight, to_plain
 from deeplab.errors import InputError
 from deeplab.models.complexity import layer_costs
 
-# In one process: each experiment is composed once, for all tests.
-pytestmark = pytest.mark.xdist_group("conf")
-
 CONF = conf_dir()
 GROUPS = sorted(
     {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} - {".", "hydra/job_logging", "sweep"}

@@ -13,7 +13,8 @@ mark="# deeplab test cluster in $dir"
 export SLURM_CONF=$dir/slurm.conf
 export PATH=$PATH:/usr/sbin
 
-# A port of its own for each cluster, derived from the folder, so that two runs of the tests do not meet.
+# Ports and job numbers of its own for each cluster, derived from the folder, so that two runs of the tests do not meet: where
+# the ranks of a job meet is derived from the job's number.
 base=$((20000 + $(cksum <<<"$dir" | cut -d' ' -f1) % 20000))
 
 write_configuration() { # a requeued job waits as long as credentials live, two minutes by default
@@ -24,6 +25,7 @@ write_configuration() { # a requeued job waits as long as credentials live, two 
 ClusterName=deeplab
 SlurmctldHost=$(hostname)(127.0.0.1)
 SlurmctldPort=$base
+FirstJobId=$((base - 19999))
 AuthType=auth/munge
 AuthInfo=socket=$dir/munge.socket,cred_expire=5
 CryptoType=crypto/munge

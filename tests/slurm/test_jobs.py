@@ -1,4 +1,7 @@
-"""A job that Slurm ends, a node that dies, a controller that is restarted in mid-run: the same weights in the end."""
+"""Jobs on a real Slurm: a sweep, a job told to leave, a node that dies, a restarted controller: the same weights.
+
+All in this file, which one process of the tests takes, so that there is one cluster and one undisturbed sweep.
+"""
 
 import json
 import shlex
@@ -10,7 +13,7 @@ import torch
 
 from slurm.conftest import LAUNCHER, NODES, STEPS, TINY, TRAINING
 
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+pytestmark = pytest.mark.slurm
 
 BATCH = """#!/bin/bash
 #SBATCH --nodes=2 --ntasks-per-node=1 --cpus-per-task=1 --time=60 --signal=USR1@60 --requeue --open-mode=append
@@ -57,6 +60,15 @@ def restarts(cluster, job: str) -> int:
         if each.startswith("Restarts=")
     ]
     return int(number)
+
+
+def test_a_sweep_of_two_jobs_on_two_nodes_each(undisturbed):
+    for number in (0, 1):
+        folder = undisturbed / str(number)
+        run = json.loads((folder / "run.json").read_text())
+        assert (run["state"], run["seed"]) == ("finished", number)
+        assert "2 processes x 2" in (folder / "train.log").read_text()
+        assert json.loads((folder / "metrics.json").read_text())["num_images"] == 2
 
 
 def test_a_job_that_is_told_goes_back_into_the_queue(cluster, start, undisturbed, tmp_path):
