@@ -2,13 +2,18 @@
 
     python benchmarks/training_step.py [--network mobilenetv2|resnet18|vgg16_large_fov|vgg16_aspp_l|tiny] [--steps 30]
                                        [--crop 161] [--batch 8] [--threads 1] [--core N] [--device cpu|cuda]
-                                       [--precision 32-true|bf16-mixed] [--peak-tflops 989]
+                                       [--precision 32-true|bf16-mixed] [--peak-tflops 989] [--block 10]
+                                       [--cudnn-benchmark]
 
 Ours: SegmentationModule in a Trainer, with what a run has on (metrics.csv, throughput, progress lines, checkpoints at
-the end). Bare: forward, cross-entropy, backward, optimizer, schedule. The two take turns, step by step, in one process:
-before the Trainer gets its next batch, the bare loop takes its step on the same one. Printed are the medians of both,
-of the ratios of neighbouring steps (target: at most 1.05) with their quartiles, and the ratio of the processor time,
-which other jobs on the machine disturb less than the clock. The first --warm-up steps do not count.
+the end). Bare: forward, cross-entropy, backward, optimizer, schedule. The two take turns, --block steps at a time, in
+one process: before the Trainer gets its next batches, the bare loop takes its steps on the same ones. Printed are the
+medians of both, of the ratios of neighbouring blocks (target: at most 1.05) with their quartiles, and the ratio of the
+processor time, which other jobs on the machine disturb less than the clock. The first --warm-up steps do not count.
+
+A block is one step on the CPU. On a GPU it is ten (ours logs in each tenth), and the device is waited for at the end of
+a block alone, for the work of a step is queued while the one before is computed; neither loop is allowed to be slower
+by waiting more often. `--cudnn-benchmark` has cuDNN try its algorithms first, for both.
 
 `--network tiny` shows what the Trainer adds to a step in itself, for its network takes next to no time.
 `--core N` pins the process to one core. Arithmetic is counted as three forward passes of two operations a multiply-add
@@ -89,7 +94,8 @@ def bare_loop(network: DeepLab, options: argparse.Namespace) -> Callable[[Batch]
     mixed = torch.autocast(options.device, torch.bfloat16) if options.precision == "bf16-mixed" else nullcontext()
 
     def step(batch: Batch) -> None:
-        image, label = batch["image"].to(options.device), batch["label"].to(options.device)
+        image = batch["image"].to(options.device, non_blocking=True)
+        label = batch["label"].to(options.device, non_blocking=True)
         optimizer.zero_grad()
         with mixed:
             logits = network(image)
@@ -97,13 +103,12 @@ def bare_loop(network: DeepLab, options: argparse.Namespace) -> Callable[[Batch]
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         scheduler.step()
-        loss.item()  # whoever watches a loss waits for it
 
     return step
 
 
 class InTurns:
-    """Batches for the Trainer; takes a bare step before it hands one out, and times both."""
+    """Batches for the Trainer; takes bare steps before it hands out a block of them, and times both."""
 
     def __init__(self, bare: Callable[[Batch], None], options: argparse.Namespace) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -117,6 +122,11 @@ class InTurns:
             for _ in range(4)
         ]
         self.bare, self.steps, self.cuda = bare, options.steps, options.device == "cuda"
+        self.block = options.block or (10 if self.cuda else 1)
+        if self.cuda:
+            self.batches = [
+                {k: v.pin_memory() if torch.is_tensor(v) else v for k, v in b.items()} for b in self.batches
+            ]
         self.wall: list[tuple[float, float]] = []
         self.processor: list[tuple[float, float]] = []
 
@@ -124,15 +134,16 @@ class InTurns:
         return int(self.steps)
 
     def __iter__(self) -> Iterator[Batch]:
-        for number in range(self.steps):
-            batch = self.batches[number % len(self.batches)]
+        for first in range(0, self.steps, self.block):
+            batches = [self.batches[number % len(self.batches)] for number in range(first, first + self.block)]
             start = self._now()
-            self.bare(batch)
+            for batch in batches:
+                self.bare(batch)
             middle = self._now()
-            yield batch
+            yield from batches
             end = self._now()
-            self.wall.append((middle[0] - start[0], end[0] - middle[0]))
-            self.processor.append((middle[1] - start[1], end[1] - middle[1]))
+            self.wall.append(((middle[0] - start[0]) / self.block, (end[0] - middle[0]) / self.block))
+            self.processor.append(((middle[1] - start[1]) / self.block, (end[1] - middle[1]) / self.block))
 
     def _now(self) -> tuple[float, float]:
         if self.cuda:
@@ -183,12 +194,12 @@ def ours(network: DeepLab, loader: InTurns, options: argparse.Namespace, folder:
 
 def report(loader: InTurns, warm_up: int) -> float:
     """Print both loops' times; return ours, in seconds a step."""
-    wall, processor = loader.wall[warm_up:], loader.processor[warm_up:]
+    wall, processor = (each[-(-warm_up // loader.block) :] for each in (loader.wall, loader.processor))
     bare, trainer = (statistics.median(column) for column in zip(*wall, strict=True))
     low, ratio, high = statistics.quantiles([b / a for a, b in wall], n=4)
     used = statistics.median(b / a for a, b in processor)
     added = [1000 * statistics.median(b - a for a, b in clock) for clock in (wall, processor)]
-    print(f"bare PyTorch loop   {1000 * bare:9.2f} ms a step (median of {len(wall)})")
+    print(f"bare PyTorch loop   {1000 * bare:9.2f} ms a step (median of {len(wall)} blocks of {loader.block})")
     print(f"ours in a Trainer   {1000 * trainer:9.2f} ms a step")
     print(f"ratio               {ratio:9.3f}    (quartiles {low:.3f} .. {high:.3f}; target 1.05)")
     print(f"processor time      {used:9.3f}    (ratio)")
@@ -219,10 +230,13 @@ def main() -> None:
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
     parser.add_argument("--log-every", type=int, default=10)
     parser.add_argument("--peak-tflops", type=float)
+    parser.add_argument("--block", type=int, help="steps in a turn; --steps has to be a multiple of it")
+    parser.add_argument("--cudnn-benchmark", action="store_true")
     options = parser.parse_args()
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
     torch.set_num_threads(options.threads)
+    torch.backends.cudnn.benchmark = options.cudnn_benchmark
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     torch.manual_seed(0)

@@ -97,9 +97,9 @@ def _fit(
     from deeplab.config.same import what_is_the_same
     from deeplab.training.checkpoint_writing import PREVIOUS, WholeFiles
     from deeplab.training.checkpoints import checkpoint_callbacks
+    from deeplab.training.finite_loss import LossNotFinite
     from deeplab.training.leaving import LeaveBetweenBatches
     from deeplab.training.media_logging import MediaLogger, ValidationMedia
-    from deeplab.training.module import LossNotFinite
     from deeplab.training.seeding import RankSeed
     from deeplab.training.throughput import Throughput, peak_memory
 

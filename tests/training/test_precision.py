@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins import MixedPrecision
 
-from deeplab.training.module import LossNotFinite
+from deeplab.training.finite_loss import LossNotFinite
 
 MULTIPLIERS = dict.fromkeys(("backbone_weight", "backbone_bias", "head_weight", "head_bias"), 1.0)
 

@@ -7,6 +7,7 @@ number of ranks changes the loss (Caffe's iter_size sums micro-batches that are 
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, TypeAlias
 
 import pytorch_lightning as pl
@@ -23,21 +24,13 @@ from deeplab.models.checkpoint_file import CHECKPOINT_KEY
 from deeplab.models.deeplab import DeepLab
 from deeplab.models.multi_scale import MultiScale
 from deeplab.training.batch_norm import freeze_batch_norms, hold_statistics
+from deeplab.training.finite_loss import FiniteLoss
 from deeplab.training.losses import SHRINKING, valid_pixels, weighted_cross_entropy
 from deeplab.training.parameter_groups import classifiers, parameter_groups
 from deeplab.training.progress import is_logged
 
 Batch: TypeAlias = dict[str, Any]
 Micro: TypeAlias = tuple[slice, AbstractContextManager[Any]]
-
-
-class LossNotFinite(RuntimeError):  # noqa: N818 - it says what happened
-    """The loss became NaN or infinite; `ids` names the pictures of the global batch."""
-
-    def __init__(self, step: int, ids: list[str]) -> None:
-        super().__init__(f"The loss is not finite at step {step}.")
-        self.step = step
-        self.ids = ids
 
 
 class SegmentationModule(pl.LightningModule):
@@ -110,6 +103,7 @@ class SegmentationModule(pl.LightningModule):
         self.confusion = ConfusionMatrix(len(class_names))
         self.leave = False
         self._clipped_norm: Tensor | None = None
+        self._finite = FiniteLoss()
         if freeze_bn:
             freeze_batch_norms(network)
 
@@ -137,8 +131,7 @@ class SegmentationModule(pl.LightningModule):
         if self.trainer.world_size > 1:
             losses = self._summed(losses)
         total = losses.sum()
-        if not torch.isfinite(total):
-            raise LossNotFinite(self.global_step, self._ids_of_all_ranks(batch))
+        self._finite.watch(total, self.global_step, partial(self._ids_of_all_ranks, list(batch["id"])))
         optimizer.step()
         if is_logged(self.trainer):
             self._log_training(total, dict(zip(parts, losses, strict=True)), optimizer.optimizer)
@@ -207,12 +200,15 @@ class SegmentationModule(pl.LightningModule):
         weights = 1 / (groups.shape[1] * groups.sum(-1, keepdim=True).clamp(min=1))
         return dict(zip(logits, weights.expand_as(groups).reshape_as(every)[:, mine], strict=True))
 
-    def _ids_of_all_ranks(self, batch: Batch) -> list[str]:
-        ids: list[list[str]] = [list(batch["id"])]
+    def _ids_of_all_ranks(self, mine: list[str]) -> list[str]:
+        ids = [mine]
         if self.trainer.world_size > 1:
             ids = ids * self.trainer.world_size
-            torch.distributed.all_gather_object(ids, list(batch["id"]))
+            torch.distributed.all_gather_object(ids, mine)
         return [each for rank in ids for each in rank]
+
+    def on_train_end(self) -> None:
+        self._finite.settle()
 
     def _log_training(self, total: Tensor, losses: dict[str, Tensor], optimizer: Optimizer) -> None:
         self.log("train/loss", total, prog_bar=True)
@@ -223,6 +219,9 @@ class SegmentationModule(pl.LightningModule):
         self.log("lr", optimizer.param_groups[0]["lr"], prog_bar=True, logger=False)
 
     # Validation and test: one picture a step, any size
+
+    def on_validation_start(self) -> None:
+        self._finite.settle()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         if batch["label"].numel() > self.max_probability_pixels:
@@ -245,6 +244,7 @@ class SegmentationModule(pl.LightningModule):
         self.confusion.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._finite.settle()
         checkpoint[CHECKPOINT_KEY] = self.record
 
 

@@ -23,7 +23,18 @@ def is_logged(trainer: pl.Trainer) -> bool:
 
 def progress_display(every_n_steps: int) -> pl.Callback:
     """Rich's bar where a person watches, else a line every `every_n_steps` optimizer steps (at most one in 10 s)."""
-    return RichProgressBar(leave=True) if sys.stdout.isatty() else ProgressLines(every_n_steps)
+    return Bar(leave=True) if sys.stdout.isatty() else ProgressLines(every_n_steps)
+
+
+class Bar(RichProgressBar):
+    """Rich's bar; it reads the metrics, for which a GPU's work has to be waited for, after the steps that log some."""
+
+    _read: dict[str, Any] | None = None
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        if self._read is None or not trainer.training or is_logged(trainer):
+            self._read = super().get_metrics(trainer, pl_module)
+        return dict(self._read)
 
 
 class ProgressLines(pl.Callback):
