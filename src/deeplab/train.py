@@ -129,8 +129,11 @@ def _fit(
     log.info("%s", effective_batch(plain, trainer.world_size, not module.freeze_bn))
     try:
         trainer.fit(module, datamodule=data, ckpt_path=run.resume, weights_only=True)
-    except LossNotFinite as error:
-        raise InputError(_not_finite(error, folder)) from error
+    except RuntimeError as error:
+        bad = _first_cause(error, LossNotFinite)
+        if bad is None:
+            raise
+        raise InputError(_not_finite(bad, folder)) from error
     run.record.update(
         images_per_second=throughput.images_per_second,
         peak_memory=peak_memory(module.device),
@@ -161,6 +164,13 @@ def _load_network(module: "SegmentationModule", path: Path) -> None:
     import torch
 
     module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+
+
+def _first_cause(error: BaseException | None, kind: type[Exception]) -> Any:
+    """The error of this kind that was on its way when others came up, as processes that end while a run is left."""
+    while error is not None and not isinstance(error, kind):
+        error = error.__context__
+    return error
 
 
 def _not_finite(error: Any, folder: Path) -> str:

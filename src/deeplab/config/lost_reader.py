@@ -1,0 +1,22 @@
+"""One sentence for a process of a DataLoader that ended."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from deeplab.errors import ProcessLostError
+
+
+@contextmanager
+def told_if_a_reader_is_lost() -> Iterator[None]:
+    """Raise ProcessLostError where torch says, anywhere in the main thread, that a DataLoader's process has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        found = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*?)(\.|$)", str(error))
+        if found is None:
+            raise
+        raise ProcessLostError(
+            f"A process that reads pictures (pid {found[1]}) {found[2]}; most often memory or /dev/shm has run out: "
+            "lower data.num_workers, or give the job more of it."
+        ) from error
