@@ -198,8 +198,8 @@ class Record(pl.Callback):
     def __init__(self) -> None:
         self.steps: list[dict[str, float]] = []
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        self.steps.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        self.steps.append({name: float(value) for name, value in pl_module.row.items()})
 
     def __call__(self, name: str) -> list[float]:
         return [step[name] for step in self.steps]

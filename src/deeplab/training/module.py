@@ -102,6 +102,8 @@ class SegmentationModule(pl.LightningModule):
         self.fc_rate = fc_rate
         self.confusion = ConfusionMatrix(len(class_names))
         self.leave = False
+        self.row: dict[str, Tensor | float] = {}
+        """What is logged of the step just taken, by name; empty after the others."""
         self._clipped_norm: Tensor | None = None
         self._finite = FiniteLoss()
         if freeze_bn:
@@ -134,8 +136,7 @@ class SegmentationModule(pl.LightningModule):
         self._finite.watch(total, self.global_step, partial(self._ids_of_all_ranks, list(batch["id"])))
         optimizer.step()
         if is_logged(self.trainer):
-            self._log_training(total, dict(zip(parts, losses, strict=True)), optimizer.optimizer)
-            self._log_gradient_norm()
+            self._note_training(total, dict(zip(parts, losses, strict=True)), optimizer.optimizer)
         scheduler.step()
 
     def _summed(self, losses: Tensor) -> Tensor:
@@ -149,13 +150,27 @@ class SegmentationModule(pl.LightningModule):
         if self.gradient_clip is not None:
             self._clipped_norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
 
-    def _log_gradient_norm(self) -> None:
-        """Log the norm of the gradients of the step just taken, as they were before clipping."""
-        norm = self._clipped_norm
-        if norm is None:
-            gradients = [each.grad for each in self.network.parameters() if each.grad is not None]
-            norm = torch.nn.utils.get_total_norm(gradients)
-        self.log("train/grad_norm", norm)
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Hand `row`, to which callbacks may have added, to the loggers, if there is one of this step.
+
+        In one call, for Lightning's `log` takes half a millisecond for each of a good dozen values.
+        """
+        row, self.row = self.row, {}
+        if row:
+            tensors = {name: value.double() for name, value in row.items() if isinstance(value, Tensor)}
+            values = dict(zip(tensors, torch.stack(list(tensors.values())).tolist(), strict=True))  # one wait
+            numbers = {name: values[name] if name in values else float(value) for name, value in row.items()}
+            for logger in self.trainer.loggers:
+                # Lightning names a step by the number of steps before it.
+                logger.log_metrics({"epoch": self.current_epoch, **numbers}, step=self.global_step - 1)
+                logger.save()
+
+    def _gradient_norm(self) -> Tensor:
+        """The norm of the gradients of the step just taken, as they were before clipping."""
+        if self._clipped_norm is not None:
+            return self._clipped_norm
+        gradients = [each.grad for each in self.network.parameters() if each.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients)
 
     def _backward(self, batch: Batch) -> dict[str, Tensor]:
         """Gradients of the global batch's loss; returns this rank's share of each loss."""
@@ -210,13 +225,13 @@ class SegmentationModule(pl.LightningModule):
     def on_train_end(self) -> None:
         self._finite.settle()
 
-    def _log_training(self, total: Tensor, losses: dict[str, Tensor], optimizer: Optimizer) -> None:
-        self.log("train/loss", total, prog_bar=True)
-        for name, value in losses.items():
-            self.log(f"train/loss_{name}", value)
-        for group in optimizer.param_groups:
-            self.log(f"train/lr/{group['name']}", group["lr"])
+    def _note_training(self, total: Tensor, losses: dict[str, Tensor], optimizer: Optimizer) -> None:
+        self.log("train/loss", total, prog_bar=True, logger=False)
         self.log("lr", optimizer.param_groups[0]["lr"], prog_bar=True, logger=False)
+        self.row = {"train/loss": total}
+        self.row |= {f"train/loss_{name}": value for name, value in losses.items()}
+        self.row |= {f"train/lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
+        self.row["train/grad_norm"] = self._gradient_norm()
 
     # Validation and test: one picture a step, any size
 

@@ -3,12 +3,15 @@
 import resource
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytorch_lightning as pl
 import torch
 
 from deeplab.training.progress import is_logged
+
+if TYPE_CHECKING:
+    from deeplab.training.module import SegmentationModule
 
 
 class Throughput(pl.Callback):
@@ -59,10 +62,11 @@ class Throughput(pl.Callback):
                 self.seconds += whole
         self._end = now
         if self._passed and is_logged(trainer):
-            pl_module.log("train/images_per_second", self.global_batch_size / self.recent)
+            row = cast("SegmentationModule", pl_module).row
             pl_module.log("img/s", self.global_batch_size / self.recent, prog_bar=True, logger=False)
-            pl_module.log("train/data_wait", self._waited / self._passed)
-            pl_module.log("train/peak_memory", float(peak_memory(pl_module.device)))
+            row["train/images_per_second"] = self.global_batch_size / self.recent
+            row["train/data_wait"] = self._waited / self._passed
+            row["train/peak_memory"] = float(peak_memory(pl_module.device))
             self._waited = self._passed = 0.0
 
 
