@@ -57,6 +57,13 @@ CASES: dict[str, tuple[CRFParams, list[FeatureKernel], Make]] = {
     "pruned": (replace(SHORT, prune_below=0.6), [], lambda p: [p(7, 9, 14), p(7, 3, 4)]),
     "pruned matrix": (replace(SHORT, prune_below=0.9, compatibility=MATRIX), [], lambda p: [p(4, 6, 5)]),
 }
+SETTINGS = [
+    SHORT,
+    replace(SHORT, bilateral_weight=7, gaussian_weight=1),
+    replace(SHORT, bilateral_rgb_std=9),
+    replace(SHORT, bilateral_rgb_std=9, normalization="after"),
+    replace(SHORT, bilateral_rgb_std=9, half_resolution=True),
+]
 REFUSED: dict[str, tuple[list[FeatureKernel], Make, str]] = {
     "NaN": ([], lambda p: [(np.where(np.arange(9) == 3, np.nan, p(3, 8, 9)[0]), p(3, 8, 9)[1])], "scores hold nan at"),
     "scores": ([], lambda p: [(np.full((3, 8, 9), 7.0), p(3, 8, 9)[1])], "unary='logits'"),
@@ -72,6 +79,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory, picture: Make) -> dict[str
     folder = tmp_path_factory.mktemp("interpreted")
     cases = {name: (params, kernels, make(picture)) for name, (params, kernels, make) in CASES.items()}
     cases |= {name: (SHORT, kernels, make(picture)) for name, (kernels, make, _) in REFUSED.items()}
+    cases["settings"] = (SETTINGS, [], [picture(4, 9, 14)])
     (folder / "cases").write_bytes(pickle.dumps(cases))
     script = str(Path(__file__).with_name("interpret_cuda.py"))
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "1"}
@@ -96,3 +104,13 @@ def test_batch_is_one_by_one_bit_for_bit(answers: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_refuses(name: str, answers: dict[str, Any]) -> None:
     assert REFUSED[name][2] in answers[name]
+
+
+def test_settings_that_differ_in_weights_share_lattices(
+    answers: dict[str, Any], picture: Make, assert_same: Make
+) -> None:
+    answer = answers["settings"]
+    for params, marginals in zip(SETTINGS, answer["marginals"], strict=True):
+        assert_same(marginals, params, *picture(4, 9, 14))
+    np.testing.assert_array_equal(answer["labels"][0], answer["marginals"][-1].argmax(axis=0))
+    assert sorted(answer["built"]) == ["BilateralKernel"] * 4 + ["SpatialKernel"] * 3

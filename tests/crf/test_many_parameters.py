@@ -18,7 +18,7 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("backend", ["native", "exact", "pydensecrf"])
+@pytest.mark.parametrize("backend", ["native", "exact", "pydensecrf", "cuda"])
 def test_every_setting_gives_what_a_crf_of_its_own_gives(picture, backend: str) -> None:
     if reason := backends.missing(backend):
         pytest.skip(reason)

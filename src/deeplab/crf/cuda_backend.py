@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import torch
 
@@ -17,6 +18,9 @@ from deeplab.crf.params import CRFParams
 from deeplab.crf.problem import Refinement
 
 MAX_LABELS = 4096  # a pixel's labels are in the registers of one program
+# One lattice of each kind of kernel, with what it was built for.
+KeptLattices: TypeAlias = dict[type, tuple[object, CudaLattice]]
+
 CHUNK = 80_000_000  # pixels times labels refined at once: 16 pictures of VOC's size with 21 labels
 
 
@@ -27,11 +31,13 @@ def refine_all(
     kernels: tuple[Kernel, ...] = (),
     initials: Sequence[Any] | None = None,
     trace: bool = False,
+    kept: KeptLattices | None = None,
 ) -> list[Refinement]:
     """Refine pictures of any sizes; the marginals are tensors on the device, in the order of the pictures.
 
     scores: (K, H, W) arrays or tensors; images: (H, W, 3) uint8 or None; initials: marginals to start from, or None.
     kernels: the kernels of non-zero weight, for every picture.
+    kept: lattices of earlier calls with the same picture, one alone; they are used, and replaced where they do not fit.
     A picture's answer is the same bit for bit whatever pictures are refined with it.
 
     Raises:
@@ -39,7 +45,7 @@ def refine_all(
     """
     if not scores:
         return []
-    device = _device(scores)
+    device = device_of(scores)
     begin = [None] * len(scores) if initials is None else initials
     with torch.no_grad(), nullcontext() if device.type == "cpu" else torch.cuda.device(device):
         pictures = [
@@ -50,26 +56,27 @@ def refine_all(
         if params.prune_below > 0:
             pictures = [pruned(picture) for picture in pictures]
         if not params.half_resolution:
-            return _refined(pictures, trace)
+            return _refined(pictures, trace, kept)
         small = [halved(picture) for picture in pictures]
-        results = _refined(small, trace)
+        results = _refined(small, trace, kept)
         return [
             Refinement(enlarged(half, result.marginals, full), result.iterations, result.energies, result.divergences)
             for half, result, full in zip(small, results, pictures, strict=True)
         ]
 
 
-def _device(scores: Sequence[Any]) -> torch.device:
+def device_of(scores: Sequence[Any]) -> torch.device:
+    """Return the device on which scores are refined: theirs, or the current GPU for arrays."""
     for each in scores:
         if getattr(each, "is_cuda", False):
             return torch.device(each.device)
     return torch.device("cpu" if INTERPRETED else "cuda")
 
 
-def _refined(pictures: Sequence[CudaPicture], trace: bool) -> list[Refinement]:
+def _refined(pictures: Sequence[CudaPicture], trace: bool, kept: KeptLattices | None) -> list[Refinement]:
     results: dict[int, Refinement] = {}
     for chunk in _chunks(pictures, alone=trace or pictures[0].params.tolerance > 0):
-        for number, result in zip(chunk, _chunk([pictures[i] for i in chunk], trace), strict=True):
+        for number, result in zip(chunk, _chunk([pictures[i] for i in chunk], trace, kept), strict=True):
             results[number] = result
     return [results[i] for i in range(len(pictures))]
 
@@ -94,31 +101,44 @@ def _chunks(pictures: Sequence[CudaPicture], alone: bool) -> Iterator[list[int]]
         yield chunk
 
 
-def _chunk(pictures: Sequence[CudaPicture], trace: bool) -> list[Refinement]:
+def _chunk(pictures: Sequence[CudaPicture], trace: bool, kept: KeptLattices | None) -> list[Refinement]:
     K = len(pictures[0].labels)
     if K > MAX_LABELS:
         raise ValueError(f"{K} labels: the cuda backend takes at most {MAX_LABELS}, choose backend='native' or 'torch'")
-    terms = _terms(pictures)
+    terms = _terms(pictures, kept)
     if terms is None:  # numbers for the lattice points of so many pictures would be too large
         half = len(pictures) // 2
-        return _chunk(pictures[:half], trace) + _chunk(pictures[half:], trace)
+        return _chunk(pictures[:half], trace, None) + _chunk(pictures[half:], trace, None)
     planes = [Planes(picture.scores, picture.initial, picture.labels) for picture in pictures]
     result = CudaMeanField(planes, pictures[0].params, terms).run(trace)
     rest = (result.iterations, result.energies, result.divergences)
     return [Refinement(marginals, *rest) for marginals in result.marginals]
 
 
-def _terms(pictures: Sequence[CudaPicture]) -> list[tuple[float, CudaLattice]] | None:
+def _terms(pictures: Sequence[CudaPicture], kept: KeptLattices | None = None) -> list[tuple[float, CudaLattice]] | None:
     symmetric = pictures[0].params.normalization == "symmetric"
     terms = []
     for slot, kernel in enumerate(pictures[0].kernels):
-        sources = [pixel_source(picture.kernels[slot], picture) for picture in pictures]
-        N = sum(source.num_pixels for source in sources)
-        ranges = feature_ranges(kernel, sources)
-        if N * (len(ranges) + 1) >= 1 << 31:
-            raise ValueError("the picture has too many pixels for one lattice: refine it in parts")
-        plan = plan_keys(ranges, len(sources))
-        if plan is None:
+        key = (replace(kernel, weight=1.0), symmetric, pictures[0].scores.shape[1:]) if kept is not None else None
+        if kept is not None and type(kernel) in kept and kept[type(kernel)][0] == key:
+            terms.append((kernel.weight, kept[type(kernel)][1]))
+            continue
+        lattice = _lattice([picture.kernels[slot] for picture in pictures], pictures, symmetric)
+        if lattice is None:
             return None
-        terms.append((kernel.weight, build_lattice(kernel, sources, plan, symmetric, pictures[0].scores.device)))
+        if kept is not None:
+            kept[type(kernel)] = key, lattice
+        terms.append((kernel.weight, lattice))
     return terms
+
+
+def _lattice(kernels: Sequence[Kernel], pictures: Sequence[CudaPicture], symmetric: bool) -> CudaLattice | None:
+    sources = [pixel_source(kernel, picture) for kernel, picture in zip(kernels, pictures, strict=True)]
+    N = sum(source.num_pixels for source in sources)
+    ranges = feature_ranges(kernels[0], sources)
+    if N * (len(ranges) + 1) >= 1 << 31:
+        raise ValueError("the picture has too many pixels for one lattice: refine it in parts")
+    plan = plan_keys(ranges, len(sources))
+    if plan is None:
+        return None
+    return build_lattice(kernels[0], sources, plan, symmetric, pictures[0].scores.device)

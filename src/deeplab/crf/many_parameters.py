@@ -23,9 +23,10 @@ LabelMap: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.int16]
 class ManyParameters:
     """The marginals, or the labels, of one picture for one CRFParams after the other, the same as DenseCRF's.
 
-    With the native backend, parameters in a row that have a kernel's standard deviations and the normalisation in
-    common share its lattice, for weights only rescale it: sort them so. One lattice of each kernel is kept; the
-    scores are checked once, and pruned once for each threshold. With other backends every call builds its own.
+    With the backends native and cuda, parameters in a row that have a kernel's standard deviations and the
+    normalisation in common share its lattice, for weights only rescale it: sort them so. One lattice of each kernel is
+    kept. With native the scores are checked once, and pruned once for each threshold; with cuda they stay on the
+    device, and labels alone come back. With other backends every call builds its own.
 
     probs, image: as for DenseCRF; their kind is the parameters' `unary`.
 
@@ -42,10 +43,14 @@ class ManyParameters:
         self._lattices: dict[type, tuple[object, Any]] = {}
         self._checked: set[str] = set()
         self._kept: tuple[object, Problem, list[int]] | None = None
+        self._on_device: tuple[Any, Any] | None = None
         self.num_built = 0
 
     def __call__(self, params: CRFParams) -> FloatArray:
         """Return the marginals (K, H, W), float32."""
+        if self._backend == "cuda":
+            found: FloatArray = self._on_gpu(params).cpu().numpy()
+            return found
         if self._backend != "native":
             marginals: FloatArray = DenseCRF(params, self._backend, self._num_threads)(self._probs, self._image)
             return marginals
@@ -58,7 +63,23 @@ class ManyParameters:
             smaller, kept = self._pruned(self._problem(params))
             best = approximate(smaller, self._run).marginals.argmax(axis=0)
             return _narrow(np.array(kept)[best], len(self._probs))
+        if self._backend == "cuda":
+            return _narrow(self._on_gpu(params).argmax(dim=0).cpu().numpy(), len(self._probs))
         return _narrow(np.asarray(self(params).argmax(axis=0)), len(self._probs))
+
+    def _on_gpu(self, params: CRFParams) -> Any:
+        """Return the marginals, a tensor on the GPU."""
+        import torch
+
+        from deeplab.crf.cuda_backend import device_of, refine_all
+
+        if self._on_device is None:
+            device = device_of([self._probs])
+            scores = torch.as_tensor(self._probs).to(device)
+            self._on_device = scores, None if self._image is None else torch.as_tensor(self._image).to(device)
+        scores, image = self._on_device
+        kernels = tuple(kernel for kernel in params.kernels() if kernel.weight > 0)
+        return refine_all([scores], [image], params, kernels, kept=self._lattices)[0].marginals
 
     def _problem(self, params: CRFParams) -> Problem:
         problem = make_problem(self._probs, self._image, params, params.kernels())
