@@ -216,8 +216,8 @@ def _picture(gallery: Gallery, identifier: str, shown: dict[str, Run], samples: 
             picture["missing"].append(str(error))
     for layer in gallery.layers[1:]:
         run, refined = shown[layer["variant"]], layer["key"].endswith("c")
-        path = run.folder / FOLDERS[refined] / f"{identifier}.png"
         try:
+            path = prediction_file(run.folder, FOLDERS[refined], identifier)
             labels = read_labels(path)
             if size is not None and labels.shape != size:
                 raise InputError(f"{path}: it is {labels.shape[1]}x{labels.shape[0]}, its picture {size[1]}x{size[0]}")
@@ -232,6 +232,21 @@ def _sum_up_missing(gallery: Gallery) -> None:
     if missing:
         others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         gallery.problems.append(f"A layer is missing: {missing[0].rstrip('.')}{others}.")
+
+
+def prediction_file(folder: Path, kind: str, identifier: str) -> Path:
+    """Return where a run keeps its labels of a picture; `kind` is one of FOLDERS.
+
+    Raises InputError for an id or a link that leads out of the run's folder, which may come from anywhere.
+    """
+    path = folder / kind / f"{identifier}.png"
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, or a name that no file can have
+        raise InputError(f"{kind}/{identifier!r}: no file can be called that ({error})") from error
+    if not inside:
+        raise InputError(f"{kind}/{identifier}.png leads out of the run's folder {folder}, so it is not read")
+    return path
 
 
 def read_labels(path: Path) -> Labels:
