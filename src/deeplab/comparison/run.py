@@ -35,7 +35,8 @@ TOLERANCE = 1e-6
 class Run:
     """What a run's folder holds.
 
-    `state` is that of run.json, `unknown` without one, `unreadable` if it is damaged; `problems` says in sentences what is missing or does not fit.
+    `state` is that of run.json, `unknown` without one, `unreadable` if it is damaged; `problems` says in sentences what
+    is missing or does not fit.
     `pictures` is None where the matrices a picture are missing or contradict `metrics`.
     """
 
