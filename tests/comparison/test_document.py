@@ -110,9 +110,7 @@ def test_a_pair_is_over_the_seeds_that_both_have(
     ]
     assert abs(pair["before"]["difference"]) == pytest.approx(abs(means[0] - means[1]), abs=1e-12)
     assert pair["seeds"] == [2, 2]
-    assert ("2 seeds each (0 and 2, which both have; others are left out)" in pair["before"]["sentence"]) == bool(
-        counted
-    )
+    assert ("2 seeds each (of seed 0 and 2, which both have)" in pair["before"]["sentence"]) == bool(counted)
 
 
 def test_one_picture_shows_nothing(tmp_path: Path, run_in: MakeRun) -> None:

@@ -81,6 +81,21 @@ def test_missing_layers_are_said_and_the_rest_is_shown(pair: Path) -> None:
     assert "1" not in gallery.pictures[2]["layers"] and "1c" in gallery.pictures[2]["layers"]
 
 
+@pytest.mark.parametrize(("data", "sentence"), [(True, "its picture 56x40"), (False, "another layer 56x40")])
+def test_labels_of_another_size_are_left_out(data: bool, sentence: str, pair: Path) -> None:
+    path = pair / "1" / "predictions" / "val_000002.png"
+    with Image.open(path) as image:
+        image.resize((112, 60)).save(path)
+    if not data:
+        for metrics in pair.glob("*/metrics.json"):
+            document = json.loads(metrics.read_text())
+            document["config"]["data"]["layout"] = {"_target_": "deeplab.data.voc.VOC", "root": "/nowhere"}
+            metrics.write_text(json.dumps(document))
+    _, gallery = both_of(pair)
+    assert f"val_000002.png: it is 112x60, {sentence}" in " ".join(gallery.problems)
+    assert "1" not in gallery.pictures[2]["layers"] and {"0", "0c", "1c"} <= gallery.pictures[2]["layers"].keys()
+
+
 @pytest.mark.parametrize("name", ["../../secret", "{absolute}", "linked", "loop", "a\0b", "long" * 100])
 def test_no_file_is_read_outside_the_runs_folder(name: str, pair: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret.png"

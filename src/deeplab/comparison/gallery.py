@@ -205,7 +205,7 @@ def _samples(gallery: Gallery, runs: Sequence[Run], open_samples: OpenSamples) -
 
 def _picture(gallery: Gallery, identifier: str, shown: dict[str, Run], samples: Samples | None) -> Plain:
     picture: Plain = {"id": identifier, "image": None, "layers": {}, "missing": []}
-    size = None
+    size, whose = None, "its picture"
     if samples is not None:
         try:
             image, truth = samples(identifier)
@@ -219,8 +219,10 @@ def _picture(gallery: Gallery, identifier: str, shown: dict[str, Run], samples: 
         try:
             path = prediction_file(run.folder, FOLDERS[refined], identifier)
             labels = read_labels(path)
-            if size is not None and labels.shape != size:
-                raise InputError(f"{path}: it is {labels.shape[1]}x{labels.shape[0]}, its picture {size[1]}x{size[0]}")
+            if size is None:  # without the picture the layers must at least fit each other
+                size, whose = labels.shape, "another layer"
+            if labels.shape != size:
+                raise InputError(f"{path}: it is {labels.shape[1]}x{labels.shape[0]}, {whose} {size[1]}x{size[0]}")
             picture["layers"][layer["key"]] = encode_labels(labels)
         except InputError as error:
             picture["missing"].append(str(error))

@@ -76,7 +76,7 @@ def _beside(difference: Difference, turned: bool) -> str:
 def seeds_text(counts: Sequence[int], shared: Sequence[int] | None) -> str:
     """Return `3 seeds each`, or `3 and 2 seeds`; and which, where only those that both sides have were taken."""
     text = f"{number(counts[0], 'seed')} each" if len(set(counts)) == 1 else f"{' and '.join(map(str, counts))} seeds"
-    return text if shared is None else f"{text} ({listed(shared)}, which both have; others are left out)"
+    return text if shared is None else f"{text} (of seed {listed(shared)}, which both have)"
 
 
 def listed(values: Sequence[int]) -> str:
