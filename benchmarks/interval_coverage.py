@@ -6,7 +6,7 @@ The pictures of the given runs (`per_picture.npz`) are taken for the population;
 replacement, and the intervals of the draw are looked up for the population's difference, for every two variants before
 and after the CRF, means over seeds. Classes are also merged: VOC's 21 into 5 kinds, and into background and object,
 since a class in few pictures is what makes intervals narrow. For the seeds mIoU is drawn from a normal distribution,
-with a spread over seeds of so many times the one over pictures. Nothing is timed.
+with a spread over seeds of so many times the one over pictures, of which both variants share a part. Nothing is timed.
 """
 
 import argparse
@@ -42,13 +42,14 @@ def main() -> None:
     for name, kinds in MERGED.items():
         for count in options.pictures:
             report(f"{name}, {count} pictures", pictures(list(sides(variants, kinds)), count, options.rounds))
-    for seeds, ratio in itertools.product((3, 5), (0.5, 1, 3)):
-        report(f"{seeds} seeds, {ratio} times", normal_seeds(seeds, ratio, options.rounds))
+    for seeds, shared, ratio in itertools.product((3, 5), (0, 0.8), (0.5, 1, 3)):
+        name = f"{seeds} seeds, {ratio} times, correlated by {shared}"
+        report(name, normal_seeds(seeds, ratio, shared, options.rounds))
 
 
 def report(name: str, rounds: list[list[tuple[Interval, Interval, float]]]) -> None:
     """Print, for intervals before and after widening, how many hold the truth, and their mean width in points."""
-    line = f"{name:24}"
+    line = f"{name:36}"
     for label, place in (("bootstrap", 0), ("widened", 1)):
         held = np.mean([[holds(each[place], each[2]) for each in one] for one in rounds], axis=0)
         widths = [each[place].high - each[place].low for one in rounds for each in one]
@@ -102,18 +103,21 @@ def scores(counts: np.ndarray) -> np.ndarray:
     return np.asarray(mean_over_classes(iou_of_counts(counts)).mean(-1))
 
 
-def normal_seeds(seeds: int, ratio: float, rounds: int) -> list[list[tuple[Interval, Interval, float]]]:
-    """Two variants of the same mIoU, whose estimates err by 1 point for the pictures, and by `ratio` a seed."""
+def normal_seeds(seeds: int, ratio: float, shared: float, rounds: int) -> list[list[tuple[Interval, Interval, float]]]:
+    """Two variants of the same mIoU, whose estimates err by 1 point for the pictures, and by `ratio` a seed.
+
+    shared: the correlation between runs of a seed.
+    """
     rng = np.random.default_rng(seeds)
     found = []
     for number in range(rounds):
-        a, b = 0.01 * ratio * rng.normal(size=(2, seeds))
+        both, *own = 0.01 * ratio * rng.normal(size=(3, seeds))
+        a, b = (shared**0.5 * both + (1 - shared) ** 0.5 * each for each in own)
         noise, resampled = 0.01 * rng.normal(), 0.01 * rng.normal(size=REPEATS)
         drawn = [over_seeds([np.full(REPEATS, value) for value in side], number, n) for n, side in enumerate((a, b))]
         plain = interval(drawn[0] - drawn[1] + noise + resampled)
-        errors = [jackknife.Variance(0.01**2, 119), jackknife.over_seeds(a), jackknife.over_seeds(b)]
-        wide = jackknife.widened(plain, float(a.mean() - b.mean() + noise), jackknife.added(errors))
-        found.append([(plain, wide, 0.0)])
+        total = jackknife.added([jackknife.Variance(0.01**2, 119), jackknife.over_seeds(a - b)])
+        found.append([(plain, jackknife.widened(plain, float((a - b).mean() + noise), total), 0.0)])
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from deeplab.comparison.document import compare
 from deeplab.comparison.gallery import build_gallery
@@ -78,12 +79,26 @@ def test_below_three_seeds_seed_noise_is_not_measured(tmp_path: Path, run_in: Ma
 
 
 def test_three_seeds_that_disagree_are_no_victory(tmp_path: Path, run_in: MakeRun) -> None:
+    differences, without = [], []
     for seed, quality in enumerate((0.5, 0.7, 0.95)):
-        run_in(f"s/{seed}", head="ASPP-S", seed=seed, quality=0.6)
-        run_in(f"l/{seed}", head="ASPP-L", seed=seed, quality=quality)
+        folders = (
+            run_in(f"l/{seed}", head="ASPP-L", seed=seed, quality=quality),
+            run_in(f"s/{seed}", seed=seed, quality=0.6),
+        )
+        matrices = [np.load(folder / "per_picture.npz")["confusion_crf"].astype(int) for folder in folders]
+        large, small = (
+            [mean_iou(each.sum(0)), *(mean_iou(np.delete(each, n, 0).sum(0)) for n in range(12))] for each in matrices
+        )
+        differences.append(large[0] - small[0])
+        without.append(np.subtract(large[1:], small[1:]))
     after = document_of(tmp_path)["groups"][0]["pairs"][0]["after"]
     assert after["over_pictures"][0] > 0  # as far as these runs go it is settled
     assert after["over_pictures_and_seeds"][0] < 0 and not after["decided"]
+    # The t interval by hand: seeds in pairs, each picture left out, Welch's degrees of freedom.
+    parts = np.var(differences, ddof=1) / 3, 11 * np.var(np.mean(without, axis=0))
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 11)
+    low, high = t.interval(0.95, freedom, np.mean(differences), sum(parts) ** 0.5)
+    assert after["over_pictures_and_seeds"] == pytest.approx([low, high])
     assert "ASPP-L is ahead of ASPP-S by " in after["sentence"]
     assert "over pictures and seeds: the interval holds 0, so the two cannot be told apart;" in after["sentence"]
     assert "so other seeds could turn it round" in after["sentence"]

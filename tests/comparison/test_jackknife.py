@@ -21,7 +21,7 @@ def test_of_a_mean_it_is_the_variance_of_the_mean() -> None:
     without = (values.sum() - values) / 3
     expected = values.var(ddof=1) / 4
     assert jackknife.over_pictures(without) == (pytest.approx(expected), 3)
-    assert jackknife.over_seeds(list(values)) == (pytest.approx(expected), 3)
+    assert jackknife.over_seeds(values) == (pytest.approx(expected), 3)
 
 
 def test_what_one_picture_alone_has_is_not_measured() -> None:
@@ -53,7 +53,7 @@ def test_of_three_seeds_nineteen_intervals_in_twenty_hold_the_truth_and_the_boot
         values = rng.normal(size=(2, 3))
         drawn = [over_seeds([np.full(200, one) for one in side], number, n) for n, side in enumerate(values)]
         plain = interval(drawn[0] - drawn[1])
-        errors = jackknife.added([jackknife.over_seeds(list(side)) for side in values])
+        errors = jackknife.added([jackknife.over_seeds(side) for side in values])
         wide = jackknife.widened(plain, float(values[0].mean() - values[1].mean()), errors)
         held += [not plain.holds_zero, not wide.holds_zero]
     assert held[0] > 40 and held[1] < 25  # wrong: 15 of 300 is 5 %

@@ -38,8 +38,8 @@ def over_pictures(values: Floats, freedom: float | None = None) -> Variance:
     return Variance(value, N - 1 if freedom is None else freedom)
 
 
-def over_seeds(values: Sequence[float]) -> Variance:
-    """Return the variance of the mean over two seeds or more."""
+def over_seeds(values: Floats) -> Variance:
+    """Return the variance of the mean over two seeds or more, (S,)."""
     return Variance(float(np.var(values, ddof=1)) / len(values), len(values) - 1)
 
 

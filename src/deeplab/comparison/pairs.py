@@ -141,8 +141,8 @@ class Scorer:
         if min(len(one), len(other)) >= FEWEST_SEEDS:
             same = first[0] is second[0]
             drawn = [over_seeds(side, self.seed, 0 if same else n) for n, side in enumerate(resampled)]
-            spread = [mious[0] - mious[1]] if same else mious
-            errors = [error, *(jackknife.over_seeds(each) for each in spread)]
+            paired = [run.seed for run in first[0]] == [run.seed for run in second[0]]
+            errors = [error, *(jackknife.over_seeds(each) for each in ([mious[0] - mious[1]] if paired else mious))]
             seeds = jackknife.widened(interval(drawn[0] - drawn[1]), difference, jackknife.added(errors))
         classes = mean_of([each.iou for each in one]) - mean_of([each.iou for each in other])
         return Difference(
@@ -184,15 +184,18 @@ def common(runs: Sequence[Run]) -> list[str]:
 
 
 def matched(one: Sequence[Run], other: Sequence[Run]) -> tuple[Sequence[Run], Sequence[Run], list[int] | None]:
-    """Return the runs of the seeds that both sides have, and those seeds where that leaves runs out.
+    """Return the runs of the seeds that both sides have, by seed, and those seeds where that leaves runs out.
 
-    All runs, if they have the same seeds or share none.
+    Runs of one seed see the same crops in the same order, which moves their scores alike. All runs, if the sides share
+    no seed.
     """
-    seeds = [{run.seed for run in side} for side in (one, other)]
-    shared = sorted(seed for seed in seeds[0] & seeds[1] if seed is not None)
-    if not shared or seeds[0] == seeds[1]:
+    sides = [{run.seed: run for run in side if run.seed is not None} for side in (one, other)]
+    shared = sorted(sides[0].keys() & sides[1].keys())
+    if not shared:
         return one, other, None
-    return [run for run in one if run.seed in shared], [run for run in other if run.seed in shared], shared
+    all_counted = len(shared) == len(one) == len(other)
+    one, other = ([side[seed] for seed in shared] for side in sides)
+    return one, other, None if all_counted else shared
 
 
 def has_crf(runs: Sequence[Run]) -> bool:
