@@ -127,8 +127,8 @@ def _scored(run: Run) -> Run:
     for key in ("miou", "miou_crf"):
         if not (document.get(key) is None or is_number(document[key])):
             raise InputError(f"{path}: {key} is {str(document[key])[:40]!r}, expected a number.")
-    scores = {key: document.get(key) for key in ("miou", "miou_crf")}
-    return replace(run, **scores, is_final=True, step=run.facts.get("steps"))
+    miou, miou_crf = document.get("miou"), document.get("miou_crf")
+    return replace(run, miou=miou, miou_crf=miou_crf, is_final=True, step=run.facts.get("steps"))
 
 
 def _time(text: Any, path: Path) -> datetime | None:
