@@ -1,6 +1,6 @@
 """How often the 95 % intervals of `deeplab compare` hold the true difference: of few pictures, and of few seeds.
 
-    python benchmarks/interval_coverage.py docs/results/voc12_subset_heads [--rounds 400] [--pictures 2 3 5 10 ...]
+    python benchmarks/interval_coverage.py docs/results/voc12_subset_heads [--rounds 300] [--pictures 2 3 5 10 ...]
 
 The pictures of the given runs (`per_picture.npz`) are taken for the population; so many of them are drawn with
 replacement, and the intervals of the draw are looked up for the population's difference, for every two variants before
@@ -24,6 +24,7 @@ from deeplab.comparison.variants import group
 from deeplab.metrics.scores import class_counts, iou_of_counts, mean_over_classes
 
 REPEATS = 1000
+SEED_ROUNDS = 1000
 MERGED = {
     "21 classes": np.arange(21),
     # background, vehicles, animals, things of a room, person
@@ -35,7 +36,7 @@ MERGED = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--rounds", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--pictures", type=int, nargs="+", default=[2, 3, 5, 10, 20, 30, 60, 120])
     options = parser.parse_args()
     variants = [variant.scored for variant in group(read_runs(find_runs(options.runs)))]
@@ -44,7 +45,7 @@ def main() -> None:
             report(f"{name}, {count} pictures", pictures(list(sides(variants, kinds)), count, options.rounds))
     for seeds, shared, ratio in itertools.product((3, 5), (0, 0.8), (0.5, 1, 3)):
         name = f"{seeds} seeds, {ratio} times, correlated by {shared}"
-        report(name, normal_seeds(seeds, ratio, shared, options.rounds))
+        report(name, normal_seeds(seeds, ratio, shared, SEED_ROUNDS))
 
 
 def report(name: str, rounds: list[list[tuple[Interval, Interval, float]]]) -> None:
