@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +29,14 @@ def compare(config: "DictConfig", folder: Path) -> None:
 
     own = to_plain(config)
     _check(own)
+    build_report = _report_builder() if own["wandb"] else None
     target = Path(own["output"]).expanduser() if own["output"] else folder
     runs = read_runs(find_runs([Path(each).expanduser() for each in own["runs"]]))
     document, groups = compare_runs(runs, own["bootstrap"], own["seed"])
     gallery = build_gallery(groups, own["pictures"], own["gallery_seed"], RunPictures(own["data"]["root"]))
     document["gallery"] = gallery.summary()
     html = page(document, gallery)
-    report = _wandb_report(document) if own["wandb"] else None
+    report = build_report(document) if build_report else None
     write_pages(target, {"report.json": json_text(document), "report.md": markdown(document), "report.html": html})
     if own["figures"] is not None:
         from deeplab.comparison_views.figures import write_figures
@@ -63,13 +65,14 @@ def write_pages(folder: Path, texts: dict[str, str]) -> None:
             file.flush()
 
 
-def _wandb_report(document: dict[str, Any]) -> Any:
-    from deeplab.comparison_views.wandb_report import build_report
-
+def _report_builder() -> Callable[[dict[str, Any]], Any]:
     try:
-        return build_report(document)
+        from deeplab.comparison_views.wandb_report import build_report
     except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("wandb"):
+            raise
         raise InputError("wandb=true needs the extra wandb: pip install 'deeplab[wandb]'.") from error
+    return build_report
 
 
 def _publish(report: Any, target: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from deeplab.errors import InputError
 from deeplab.reporting.run_files import STATES
-from deeplab.reporting.run_list import DIED, NOT_BEGUN, Run, by_folder, find_runs, what_differs
+from deeplab.reporting.run_list import DIED, NOT_BEGUN, Run, by_folder, find_runs, what_differs, with_scores
 
 HELP = """List the runs below a folder: state, best mIoU before and after the CRF, steps, age, duration, what differs.
 
@@ -36,9 +36,11 @@ def main() -> None:
         sys.exit(2)
     runs = [run for run in found.runs if chosen.state in (None, run.state)]
     if chosen.sort == "miou":
-        runs.sort(key=_best)
+        runs = sorted(with_scores(runs, found.unreadable), key=_best)
     left_out = max(0, len(runs) - chosen.last) if chosen.last else 0
     runs = runs[left_out:]
+    if chosen.sort != "miou":  # the scores of runs that are not shown need not be read
+        runs = with_scores(runs, found.unreadable)
     if chosen.json:
         print(json.dumps([_plain(run) for run in runs], indent=2, ensure_ascii=False))
     else:

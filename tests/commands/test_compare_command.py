@@ -16,6 +16,7 @@ HEAVY = ("albumentations", "pytorch_lightning", "torch", "torchmetrics", "wandb"
 RUN = """
 import sys
 from deeplab import compare
+{before}
 sys.argv[0] = "deeplab"
 try:
     compare.main()
@@ -48,8 +49,8 @@ def scored_run(folder: Path, seed: int) -> Path:
     return folder
 
 
-def deeplab_compare(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    code = RUN.format(heavy=HEAVY)
+def deeplab_compare(*words: str, cwd: Path, before: str = "") -> subprocess.CompletedProcess[str]:
+    code = RUN.format(heavy=HEAVY, before=before)
     return subprocess.run([sys.executable, "-c", code, *words], cwd=cwd, capture_output=True, text=True, check=False)
 
 
@@ -108,3 +109,32 @@ def test_either_all_pages_are_written_or_none(tmp_path: Path) -> None:
         write_pages(tmp_path, {"report.json": "new", "report.md": "new", "report.html": "new"})
     assert (tmp_path / "report.json").read_text() == "of before"
     assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.html"}
+
+
+# Where an installation without the extra ends.
+WITHOUT_WORKSPACES = "sys.modules['wandb_workspaces'] = None"
+# The last page's text is asked for when the others are written.
+CTRL_C = """
+import os, signal
+import deeplab.comparison_views.page as views
+views.page = lambda document, gallery: type("Text", (), {"encode": lambda self: os.kill(os.getpid(), signal.SIGINT)})()
+"""
+
+
+def test_wandb_report_without_its_extra(tmp_path: Path) -> None:
+    scored_run(tmp_path / "run", 0)
+    done = deeplab_compare("run", "output=out", "wandb=true", cwd=tmp_path, before=WITHOUT_WORKSPACES)
+    assert done.returncode == 2
+    assert done.stderr == "deeplab compare: wandb=true needs the extra wandb: pip install 'deeplab[wandb]'.\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_while_the_pages_are_written_leaves_those_of_before(tmp_path: Path) -> None:
+    scored_run(tmp_path / "run", 0)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.json").write_text("of before")
+    done = deeplab_compare("run", "output=out", "bootstrap=100", cwd=tmp_path, before=CTRL_C)
+    assert done.returncode == 130
+    assert done.stderr == "deeplab compare: Stopped by Ctrl-C.\n"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.json"]
+    assert (tmp_path / "out" / "report.json").read_text() == "of before"

@@ -52,6 +52,13 @@ def test_what_cannot_be_read_is_named_with_status_1(run: Any, outputs: Path) -> 
     run("runs", "elsewhere").refused("elsewhere", "no such folder")
 
 
+def test_scores_of_runs_that_are_not_shown_are_not_read(run: Any, outputs: Path) -> None:
+    (outputs / "demo" / "0" / "metrics.json").write_text("{")
+    assert "not valid JSON" not in run("runs", "--last", "2").worked().out
+    run("runs", "--last", "2", "--sort", "miou").refused("demo/0/metrics.json", "not valid JSON", code=1)
+    run("runs").refused("demo/0/metrics.json", "not valid JSON", code=1)
+
+
 def test_it_imports_nothing_heavy(outputs: Path) -> None:
     code = (
         "import sys, runpy\ntry: runpy.run_module('deeplab.runs', run_name='__main__')\nexcept SystemExit: pass\n"

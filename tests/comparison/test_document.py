@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from deeplab.comparison.document import compare
 from deeplab.comparison.gallery import build_gallery
@@ -50,6 +51,7 @@ def test_seeds_are_grouped_and_the_better_variant_is_named(tmp_path: Path, run_i
     assert "3 seeds each, 12 pictures" in pair["after"]["sentence"]
     low, high = pair["after"]["over_pictures_and_seeds"]
     assert low < pair["after"]["difference"] < high
+    assert f"95 % interval {100 * low:.1f} to {100 * high:.1f} over pictures and seeds;" in pair["after"]["sentence"]
     assert document["warnings"] == []
 
 
@@ -70,7 +72,78 @@ def test_below_three_seeds_seed_noise_is_not_measured(tmp_path: Path, run_in: Ma
         run_in(f"l/{seed}", head="ASPP-L", seed=seed, quality=0.9)
     pair = document_of(tmp_path)["groups"][0]["pairs"][0]
     assert pair["after"]["over_pictures_and_seeds"] is None
-    assert "seed noise is not measured" in pair["after"]["sentence"]
+    claim, _, basis = pair["after"]["sentence"].partition(";")
+    assert claim.startswith("ASPP-L is ahead of ASPP-S by ") and claim.endswith("and seed noise is not measured")
+    assert "2 seeds each, 12 pictures; to measure seed noise takes 3 seeds of each" in basis
+    assert pair["after"]["over_pictures"][0] > 0 and not pair["after"]["decided"]
+
+
+def test_three_seeds_that_disagree_are_no_victory(tmp_path: Path, run_in: MakeRun) -> None:
+    differences, without = [], []
+    for seed, quality in enumerate((0.5, 0.7, 0.95)):
+        folders = (
+            run_in(f"l/{seed}", head="ASPP-L", seed=seed, quality=quality),
+            run_in(f"s/{seed}", seed=seed, quality=0.6),
+        )
+        matrices = [np.load(folder / "per_picture.npz")["confusion_crf"].astype(int) for folder in folders]
+        large, small = (
+            [mean_iou(each.sum(0)), *(mean_iou(np.delete(each, n, 0).sum(0)) for n in range(12))] for each in matrices
+        )
+        differences.append(large[0] - small[0])
+        without.append(np.subtract(large[1:], small[1:]))
+    after = document_of(tmp_path)["groups"][0]["pairs"][0]["after"]
+    assert after["over_pictures"][0] > 0  # as far as these runs go it is settled
+    assert after["over_pictures_and_seeds"][0] < 0 and not after["decided"]
+    # The t interval by hand: seeds in pairs, each picture left out, Welch's degrees of freedom.
+    parts = np.var(differences, ddof=1) / 3, 11 * np.var(np.mean(without, axis=0))
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 11)
+    low, high = t.interval(0.95, freedom, np.mean(differences), sum(parts) ** 0.5)
+    assert after["over_pictures_and_seeds"] == pytest.approx([low, high])
+    assert "ASPP-L is ahead of ASPP-S by " in after["sentence"]
+    assert "over pictures and seeds: the interval holds 0, so the two cannot be told apart;" in after["sentence"]
+    assert "so other seeds could turn it round" in after["sentence"]
+
+
+@pytest.mark.parametrize(("seeds", "counted"), [(((0, 1, 2), (0, 2)), [0, 2]), (((0, 1), (2, 3)), None)])
+def test_a_pair_is_over_the_seeds_that_both_have(
+    seeds: tuple[tuple[int, ...], ...], counted: list[int] | None, tmp_path: Path, run_in: MakeRun
+) -> None:
+    folders = {
+        head: {seed: run_in(f"{head}{seed}", head=head, seed=seed, predictions=False) for seed in own}
+        for head, own in zip(("ASPP-S", "ASPP-L"), seeds, strict=True)
+    }
+    pair = document_of(tmp_path)["groups"][0]["pairs"][0]
+    means = [
+        np.mean(
+            [
+                mean_iou(np.load(each / "per_picture.npz")["confusion"].sum(0))
+                for seed, each in own.items()
+                if seed in taken
+            ]
+        )
+        for own, taken in zip(folders.values(), [counted] * 2 if counted else seeds, strict=True)
+    ]
+    assert abs(pair["before"]["difference"]) == pytest.approx(abs(means[0] - means[1]), abs=1e-12)
+    assert pair["seeds"] == [2, 2]
+    assert ("2 seeds each (of seed 0 and 2, which both have)" in pair["before"]["sentence"]) == bool(counted)
+
+
+def test_one_picture_shows_nothing(tmp_path: Path, run_in: MakeRun) -> None:
+    run_in("s", head="ASPP-S", pictures=1, quality=0.3)
+    run_in("l", head="ASPP-L", pictures=1, quality=0.9)
+    after = document_of(tmp_path)["groups"][0]["pairs"][0]["after"]
+    assert after["over_pictures"] == [None, None] and not after["decided"]
+    assert "95 % interval not measurable over pictures alone" in after["sentence"]
+    assert "so the two cannot be told apart; 1 seed each, 1 picture" in after["sentence"]
+
+
+def test_a_class_in_two_pictures_has_no_interval(tmp_path: Path, run_in: MakeRun) -> None:
+    run_in("s", head="ASPP-S", pictures=4, quality=0.5)
+    folder = run_in("l", head="ASPP-L", pictures=4)
+    group = document_of(tmp_path)["groups"][0]
+    shown = (np.load(folder / "per_picture.npz")["confusion"].sum(-1) > 0).sum(0)
+    measured = [each != [None, None] for each in group["pairs"][0]["before"]["class_intervals"]]
+    assert measured == [count >= 3 for count in shown] and len(set(measured)) == 2
 
 
 def test_an_interval_that_holds_zero_is_no_victory(tmp_path: Path, run_in: MakeRun) -> None:
@@ -80,7 +153,7 @@ def test_an_interval_that_holds_zero_is_no_victory(tmp_path: Path, run_in: MakeR
     low, high = pair["before"]["over_pictures"]
     assert low < 0 < high
     assert "beats" not in pair["before"]["sentence"]
-    assert "The interval holds 0" in pair["before"]["sentence"]
+    assert "the interval holds 0, so the two cannot be told apart" in pair["before"]["sentence"]
 
 
 def test_the_same_run_twice_is_no_difference(tmp_path: Path, run_in: MakeRun) -> None:
@@ -104,6 +177,9 @@ def test_a_gain_of_the_crf_is_paired_by_run(tmp_path: Path, run_in: MakeRun) -> 
     assert gain["difference"] > 0 and gain["decided"]
     assert gain["sentence"].startswith("demo (ASPP-S): the CRF gains ")
     assert gain["over_pictures_and_seeds"] is not None
+    (single,) = document_of(tmp_path / "0")["groups"][0]["crf_gains"]
+    assert single["over_pictures"][0] > 0 and not single["decided"]
+    assert "the CRF changes mIoU by" in single["sentence"] and "seed noise is not measured;" in single["sentence"]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +268,7 @@ DAMAGE = [
     ("metrics.json", b"[]", "metrics.json holds no JSON object"),
     ("metrics.json", b'{"miou": "high"}', "metrics.json lacks mIoU"),
     ("metrics.json", b'{"miou": 7, "iou": {}}', "metrics.json lacks mIoU"),
-    ("run.json", b"\xff\xfe", "run.json is not valid JSON"),
+    ("run.json", b"\xff\xfe", "put back a copy of it; whether it ended well is not known, so it does not count"),
     ("run.json", b'{"state": "asleep"}', "state is 'asleep'"),
     ("per_picture.npz", b"PK\x03\x04", "per_picture.npz"),
     ("metrics.csv", b"\xff\xfe\x00,\n", "metrics.csv cannot be read"),
@@ -212,6 +288,9 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(
     told = {Path(run["folder"]).name: "; ".join(run["problems"]) for run in document["runs"]}
     assert sentence in told["damaged"] and told["good"] == ""
     assert names(document)[1] == "ASPP-S"
+    (state,) = [run["state"] for run in document["runs"] if run["name"].endswith("damaged")]
+    assert (state == "unreadable") == (name == "run.json")
+    assert name != "run.json" or document["variants"][0]["counted"] == []
 
 
 def test_a_run_without_matrices_is_listed_but_not_compared(tmp_path: Path, run_in: MakeRun) -> None:

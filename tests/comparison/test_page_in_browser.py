@@ -107,6 +107,16 @@ def test_tables_sort_and_filter(sweep: Path, open_page: OpenPage) -> None:
     opened.check_quiet()
 
 
+def test_the_sentence_alone_misleads_nobody(sweep: Path, open_page: OpenPage) -> None:
+    opened = open_page(sweep)
+    claim = opened.tab.locator("h1").inner_text()
+    assert claim.startswith("ASPP-L is ahead of ASPP-S by ") and claim.endswith("and seed noise is not measured.")
+    assert "2 seeds each, 12 pictures" in opened.tab.locator(".basis").inner_text()
+    assert opened.tab.locator(".sentences .decided").count() == 0
+    assert "With fewer than 3 seeds nothing is decided" in opened.tab.locator("#reading").inner_text()
+    opened.check_quiet()
+
+
 def test_charts_are_drawn_hovered_and_smoothed(sweep: Path, open_page: OpenPage) -> None:
     opened = open_page(sweep)
     for key in ("scores-0", "differences-0", "classes-0", "class-differences-0", "boundaries-0", "confusion-0"):

@@ -21,8 +21,10 @@ from deeplab.comparison_views.latex import class_table, escape
 from deeplab.comparison_views.markdown import markdown
 from deeplab.comparison_views.page import page
 from deeplab.config.run_pictures import RunPictures
+from deeplab.data.palette import voc_palette
 from deeplab.data.scene_drawing import CLASS_NAMES
 from deeplab.data.scenes import Scenes
+from deeplab.reporting.predictions import write_labels
 
 MakeRun = Callable[..., Path]
 
@@ -79,6 +81,40 @@ def test_missing_layers_are_said_and_the_rest_is_shown(pair: Path) -> None:
     assert "1" not in gallery.pictures[2]["layers"] and "1c" in gallery.pictures[2]["layers"]
 
 
+@pytest.mark.parametrize(("data", "sentence"), [(True, "its picture 56x40"), (False, "another layer 56x40")])
+def test_labels_of_another_size_are_left_out(data: bool, sentence: str, pair: Path) -> None:
+    path = pair / "1" / "predictions" / "val_000002.png"
+    with Image.open(path) as image:
+        image.resize((112, 60)).save(path)
+    if not data:
+        for metrics in pair.glob("*/metrics.json"):
+            document = json.loads(metrics.read_text())
+            document["config"]["data"]["layout"] = {"_target_": "deeplab.data.voc.VOC", "root": "/nowhere"}
+            metrics.write_text(json.dumps(document))
+    _, gallery = both_of(pair)
+    assert f"val_000002.png: it is 112x60, {sentence}" in " ".join(gallery.problems)
+    assert "1" not in gallery.pictures[2]["layers"] and {"0", "0c", "1c"} <= gallery.pictures[2]["layers"].keys()
+
+
+@pytest.mark.parametrize("name", ["../../secret", "{absolute}", "linked", "loop", "a\0b", "long" * 100])
+def test_no_file_is_read_outside_the_runs_folder(name: str, pair: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.png"
+    write_labels(secret, np.full((40, 56), 7, np.uint8), voc_palette())
+    name = name.format(absolute=secret.with_suffix(""))
+    for folder in (pair / "0", pair / "1"):
+        (folder / "predictions" / "linked.png").symlink_to(secret)
+        (folder / "predictions" / "loop.png").symlink_to("loop.png")
+        arrays = dict(np.load(folder / "per_picture.npz"))
+        arrays["ids"] = np.array([name, *arrays["ids"][1:]])
+        np.savez(folder / "per_picture.npz", **arrays)
+    document, gallery = both_of(pair)
+    assert "0" not in gallery.pictures[0]["layers"] and "0" in gallery.pictures[1]["layers"]
+    outside = [said for said in gallery.pictures[0]["missing"] if "leads out of the run's folder" in said]
+    assert len(outside) == (0 if name in ("loop", "a\0b", "long" * 100) else 2 if name == "linked" else 4)
+    assert "A layer is missing" in " ".join(gallery.problems)
+    page(document, gallery)
+
+
 @pytest.mark.parametrize(
     ("layout", "sentence"),
     [
@@ -120,7 +156,7 @@ def test_markdown_has_the_verdict_and_escapes_names(tmp_path: Path, run_in: Make
     run_in("1", head="ASPP-L", quality=0.9, class_names=names)
     document, _ = both_of(tmp_path, most=0)
     text = markdown(document)
-    assert "**ASPP-L beats ASPP-S by " in text
+    assert "**ASPP-L is ahead of ASPP-S by " in text
     assert r"a\|b \<script\>" in text and "<script>" not in text
 
 

@@ -104,6 +104,9 @@ def test_run_json(tmp_path):
     write_json(tmp_path / "run.json", {"state": "sleeping"})
     with pytest.raises(InputError, match="'sleeping'"):
         read_run(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(InputError, match="put back a copy of it"):  # an evaluation would not write it
+        read_run(tmp_path)
 
 
 def test_per_picture(tmp_path):

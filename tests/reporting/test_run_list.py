@@ -13,7 +13,7 @@ from rich.console import Console
 from deeplab.errors import InputError
 from deeplab.reporting.liveness import process_facts
 from deeplab.reporting.run_files import write_json
-from deeplab.reporting.run_list import Run, by_folder, find_runs, what_differs
+from deeplab.reporting.run_list import Found, Run, by_folder, find_runs, what_differs, with_scores
 from deeplab.reporting.run_table import duration, run_table
 
 DEAD = process_facts() | {"start": -1}
@@ -26,6 +26,12 @@ def write(folder: Path, state: str = "finished", metrics: Any = None, **facts: A
     if metrics is not None:
         write_json(folder / "metrics.json", metrics)
     return folder
+
+
+def listed(folder: Path) -> Found:
+    found = find_runs(folder)
+    found.runs = with_scores(found.runs, found.unreadable)
+    return found
 
 
 def states(folder: Path) -> dict[str, str]:
@@ -59,7 +65,7 @@ def test_final_scores_beat_the_best_so_far(tmp_path: Path) -> None:
     write(tmp_path / "done", metrics={"miou": 0.5, "miou_crf": None}, steps=500)
     (tmp_path / "done" / "metrics.csv").write_text(text)
     write(tmp_path / "early", "running").joinpath("metrics.csv").write_text("")
-    runs = {run.folder.name: run for run in find_runs(tmp_path).runs}
+    runs = {run.folder.name: run for run in listed(tmp_path).runs}
     assert [(r.miou, r.miou_crf, r.step, r.is_final) for r in (runs["running"], runs["done"], runs["early"])] == [
         (0.375, 0.5, 350, False),
         (0.5, None, 500, True),
@@ -75,7 +81,7 @@ def test_final_scores_beat_the_best_so_far(tmp_path: Path) -> None:
 def test_a_damaged_run_is_named_and_the_others_are_listed(name: str, content: str, tmp_path: Path) -> None:
     write(tmp_path / "sound")
     (write(tmp_path / "damaged") / name).write_text(content)
-    found = find_runs(tmp_path)
+    found = listed(tmp_path)
     assert [run.folder.name for run in found.runs] == ["sound"]
     [sentence] = found.unreadable
     assert f"damaged/{name}" in sentence
@@ -118,7 +124,7 @@ def test_the_table_shows_it_all(tmp_path: Path) -> None:
     facts = {"overrides": ["seed=1"], "choices": {}}
     write(tmp_path / "s" / "0", metrics={"miou": 0.625, "miou_crf": 0.75}, **facts, steps=500)
     write(tmp_path / "s" / "1", "failed", **facts, config=CONFIG | {"seed": 1}, error="[red]out of memory")
-    runs = find_runs(tmp_path).runs
+    runs = listed(tmp_path).runs
     console = Console(width=160, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
     console.print(run_table(by_folder(runs), tmp_path, runs[0].started + timedelta(hours=3, minutes=5)))
     text = console.export_text()
@@ -149,7 +155,7 @@ DAMAGED_TABLES = {
 def test_a_damaged_table_tells_what_can_be_read(name: str, tmp_path: Path) -> None:
     text, expected = DAMAGED_TABLES[name]
     write(tmp_path / "running", "running").joinpath("metrics.csv").write_text(text, encoding="utf-8")
-    (run,) = find_runs(tmp_path).runs
+    (run,) = listed(tmp_path).runs
     assert (run.miou, run.step) == expected
 
 
@@ -158,9 +164,9 @@ def test_an_endless_cell_and_a_link_to_nowhere_are_named(tmp_path: Path) -> None
     write(tmp_path / "good")
     (tmp_path / "lost").mkdir()
     (tmp_path / "lost" / "run.json").symlink_to("run.json")
-    found = find_runs(tmp_path)
+    found = listed(tmp_path)
     assert [run.folder.name for run in found.runs] == ["good"]
-    assert [("/endless/" in each, "/lost" in each) for each in found.unreadable] == [(True, False), (False, True)]
+    assert [("/endless/" in each, "/lost" in each) for each in found.unreadable] == [(False, True), (True, False)]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +176,6 @@ def test_an_endless_cell_and_a_link_to_nowhere_are_named(tmp_path: Path) -> None
 def test_a_value_of_another_type_is_named(name: str, key: str, value: Any, tmp_path: Path) -> None:
     folder = write(tmp_path / "odd", metrics={"miou": 0.5, "miou_crf": None})
     write_json(folder / name, json.loads((folder / name).read_text()) | {key: value})
-    found = find_runs(tmp_path)
+    found = listed(tmp_path)
     assert found.runs == []
     assert f"odd/{name}: {key} is" in found.unreadable[0]

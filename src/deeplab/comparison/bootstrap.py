@@ -18,7 +18,7 @@ _CHUNK = 200  # resamples whose weights are held as float64 at a time
 
 
 class Interval(NamedTuple):
-    """The percentile interval of a statistic over resamples; None where no resample could be measured."""
+    """The interval of a statistic; None where it could not be measured."""
 
     low: float | None
     high: float | None
@@ -27,6 +27,11 @@ class Interval(NamedTuple):
     def holds_zero(self) -> bool:
         """Whether no difference is within the interval; an interval that could not be measured shows none."""
         return self.low is None or self.high is None or self.low <= 0 <= self.high
+
+    @property
+    def turned(self) -> "Interval":
+        """That of the difference the other way round."""
+        return Interval(None if self.high is None else -self.high, None if self.low is None else -self.low)
 
 
 class Pictures:

@@ -12,7 +12,7 @@ import numpy as np
 from deeplab.comparison.bootstrap import FEWEST_SEEDS, LEVEL, Interval
 from deeplab.comparison.comparability import Group, groups
 from deeplab.comparison.curves import CURVES, MOST_POINTS, read_curves
-from deeplab.comparison.pairs import Difference, Pair, Scorer, all_pairs, comparable, has_crf, ranked
+from deeplab.comparison.pairs import Difference, Pair, Scorer, all_pairs, common, comparable, has_crf, ranked
 from deeplab.comparison.run import Run
 from deeplab.comparison.sentences import crf_verdict, number, verdict
 from deeplab.comparison.variants import Variant, group
@@ -194,7 +194,7 @@ def _group_section(one: Group, repeats: int, seed: int) -> Plain:
         "data": one.data_names,
         "num_pictures": len(one.truth),
         "variants": [variant.name for variant in ranked(scorer)],
-        "classes": {variant.name: _classes(scorer, variant) for variant in one.variants},
+        "classes": {variant.name: _classes(variant) for variant in one.variants},
         "crf_gains": [
             {"variant": variant.name, "sentence": crf_verdict(variant, gain), **_difference(gain)}
             for variant, gain in gains
@@ -214,8 +214,8 @@ def _picture_warnings(scorer: Scorer) -> list[str]:
         for run in comparable(variant)
         if run.pictures is not None
     }
-    common = len(scorer.common(scorer.group.variants))
-    if len(set(sizes.values())) == 1 and common == next(iter(sizes.values())):
+    shared = common([run for variant in scorer.group.variants for run in comparable(variant)])
+    if len(set(sizes.values())) == 1 and len(shared) == next(iter(sizes.values())):
         return []
     return [
         f"Runs on {scorer.group.title} were scored on different pictures ("
@@ -225,15 +225,16 @@ def _picture_warnings(scorer: Scorer) -> list[str]:
     ]
 
 
-def _classes(scorer: Scorer, variant: Variant) -> Plain:
+def _classes(variant: Variant) -> Plain:
     """IoU of each class, mean over seeds, and the confusion matrix summed over seeds, before and after the CRF."""
-    ids = scorer.common([variant])
+    runs = comparable(variant)
+    ids = common(runs)
     result: Plain = {"num_pictures": len(ids)}
     for suffix, refined in (("", False), ("_crf", True)):
-        if not ids or (refined and not has_crf(variant)):
+        if not ids or (refined and not has_crf(runs)):
             result |= {f"iou{suffix}": None, f"confusion{suffix}": None}
             continue
-        matrices = [_total(run, refined, ids) for run in comparable(variant)]
+        matrices = [_total(run, refined, ids) for run in runs]
         iou = np.mean([class_iou(matrix) for matrix in matrices], axis=0)
         result[f"iou{suffix}"] = [None if np.isnan(value) else float(value) for value in iou]
         result[f"confusion{suffix}"] = np.sum(matrices, axis=0).tolist()
@@ -249,7 +250,7 @@ def _total(run: Run, refined: bool, ids: Sequence[str]) -> Any:
 
 def _pair(pair: Pair) -> Plain:
     document: Plain = {"a": pair.a.name, "b": pair.b.name, "num_pictures": pair.num_pictures}
-    document["seeds"] = [len(comparable(pair.a)), len(comparable(pair.b))]
+    document["seeds"] = list(pair.seeds)
     for key, refined in (("before", False), ("after", True)):
         difference = pair.after if refined else pair.before
         document[key] = difference and {"sentence": verdict(pair, refined), **_difference(difference)}

@@ -205,7 +205,7 @@ def _samples(gallery: Gallery, runs: Sequence[Run], open_samples: OpenSamples) -
 
 def _picture(gallery: Gallery, identifier: str, shown: dict[str, Run], samples: Samples | None) -> Plain:
     picture: Plain = {"id": identifier, "image": None, "layers": {}, "missing": []}
-    size = None
+    size, whose = None, "its picture"
     if samples is not None:
         try:
             image, truth = samples(identifier)
@@ -216,11 +216,13 @@ def _picture(gallery: Gallery, identifier: str, shown: dict[str, Run], samples: 
             picture["missing"].append(str(error))
     for layer in gallery.layers[1:]:
         run, refined = shown[layer["variant"]], layer["key"].endswith("c")
-        path = run.folder / FOLDERS[refined] / f"{identifier}.png"
         try:
+            path = prediction_file(run.folder, FOLDERS[refined], identifier)
             labels = read_labels(path)
-            if size is not None and labels.shape != size:
-                raise InputError(f"{path}: it is {labels.shape[1]}x{labels.shape[0]}, its picture {size[1]}x{size[0]}")
+            if size is None:  # without the picture the layers must at least fit each other
+                size, whose = labels.shape, "another layer"
+            if labels.shape != size:
+                raise InputError(f"{path}: it is {labels.shape[1]}x{labels.shape[0]}, {whose} {size[1]}x{size[0]}")
             picture["layers"][layer["key"]] = encode_labels(labels)
         except InputError as error:
             picture["missing"].append(str(error))
@@ -232,6 +234,21 @@ def _sum_up_missing(gallery: Gallery) -> None:
     if missing:
         others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         gallery.problems.append(f"A layer is missing: {missing[0].rstrip('.')}{others}.")
+
+
+def prediction_file(folder: Path, kind: str, identifier: str) -> Path:
+    """Return where a run keeps its labels of a picture; `kind` is one of FOLDERS.
+
+    Raises InputError for an id or a link that leads out of the run's folder, which may come from anywhere.
+    """
+    path = folder / kind / f"{identifier}.png"
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, or a name that no file can have
+        raise InputError(f"{kind}/{identifier!r}: no file can be called that ({error})") from error
+    if not inside:
+        raise InputError(f"{kind}/{identifier}.png leads out of the run's folder {folder}, so it is not read")
+    return path
 
 
 def read_labels(path: Path) -> Labels:

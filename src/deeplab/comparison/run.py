@@ -25,6 +25,8 @@ from deeplab.reporting.run_files import (
 )
 
 Plain = dict[str, Any]
+# The state of a run whose run.json is damaged: it may have failed, so it does not count.
+UNREADABLE = "unreadable"
 # metrics.json holds float64 of the same counts; anything beyond rounding is another evaluation.
 TOLERANCE = 1e-6
 
@@ -33,7 +35,8 @@ TOLERANCE = 1e-6
 class Run:
     """What a run's folder holds.
 
-    `state` is that of run.json, or `unknown`; `problems` says in sentences what is missing or does not fit.
+    `state` is that of run.json, `unknown` without one, `unreadable` if it is damaged; `problems` says in sentences what
+    is missing or does not fit.
     `pictures` is None where the matrices a picture are missing or contradict `metrics`.
     """
 
@@ -96,8 +99,9 @@ def read(folder: Path, name: str) -> Run:
     """Read one run's folder."""
     run = Run(folder, name)
     run.metrics = _tried(run, lambda: read_json(folder / METRICS), folder / METRICS)
+    told = len(run.problems)
     run.record = _tried(run, lambda: read_run(folder), folder / RUN) or {}
-    run.state = str(run.record.get("state", "unknown"))
+    run.state = str(run.record.get("state", UNREADABLE if run.problems[told:] else "unknown"))
     run.choices = read_choices(folder)
     carried = (run.metrics or {}).get("config")
     run.config = carried if isinstance(carried, dict) else _tried(run, lambda: read_config(folder), folder)
@@ -208,6 +212,8 @@ def _say_state(run: Run) -> None:
         run.problems.append("it is still running" if alive else f"it died without a word; resume={run.folder} goes on")
     elif state == "preempted":
         run.problems.append("it was preempted and not resumed to its end")
+    elif state == UNREADABLE:
+        run.problems.append(f"whether it ended well is not known, so it does not count; without any {RUN} it would")
     elif run.metrics is None and not any(METRICS in problem for problem in run.problems):
         run.problems.append(f"it has no {METRICS}: it was not evaluated (evaluate=none?)")
 

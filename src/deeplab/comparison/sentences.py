@@ -21,67 +21,67 @@ def span(interval: Interval) -> str:
 
 
 def verdict(pair: Pair, refined: bool) -> str:
-    """Say who is better, by how much and how sure that is, before or after the CRF."""
+    """Say who is better, by how much and how sure that is, before or after the CRF.
+
+    What stands before the first semicolon is true by itself: who reads no more is not misled.
+    """
     difference = pair.after if refined else pair.before
     assert difference is not None
     # The pair is ordered by its final scores; before the CRF the other one may be ahead.
-    a, b = pair.a.name, pair.b.name
+    a, b = (pair.a, pair.b) if difference.difference >= 0 else (pair.b, pair.a)
+    seeds = pair.seeds if a is pair.a else pair.seeds[::-1]
     stage = "after the CRF" if refined else "before the CRF"
-    return _who(a, b, difference, stage) + f"; {_basis(pair, difference)}.{_caution(difference, a, b)}"
-
-
-def _who(a: str, b: str, difference: Difference, stage: str) -> str:
-    value, interval = difference.difference, difference.over_pictures
-    if value < 0:
-        a, b, value = b, a, -value
-        low, high = interval.low, interval.high
-        interval = Interval(None if high is None else -high, None if low is None else -low)
-    if value == 0:
-        return f"{a} and {b} have the same mIoU {stage}, 95 % interval {span(interval)}"
-    verb = "beats" if difference.decided else "is ahead of"
-    return f"{a} {verb} {b} by {points(value)} points {stage}, 95 % interval {span(interval)}"
-
-
-def _basis(pair: Pair, difference: Difference) -> str:
-    text = f"{seeds_text([pair.a, pair.b])}, {number(pair.num_pictures, 'picture')}"
-    if difference.over_seeds is None:
-        return f"{text}; seed noise is not measured, for that takes {FEWEST_SEEDS} seeds of each"
-    interval = difference.over_seeds
-    if difference.difference < 0 and interval.low is not None and interval.high is not None:
-        interval = Interval(-interval.high, -interval.low)
-    return f"{text}; {span(interval)} with the seeds' noise counted"
-
-
-def _caution(difference: Difference, a: str, b: str) -> str:
-    if difference.over_pictures.holds_zero:
-        return f" The interval holds 0: on these pictures {a} and {b} cannot be told apart."
-    if difference.over_seeds is not None and difference.over_seeds.holds_zero:
-        return " With the seeds' noise counted the interval holds 0: other seeds could turn the order round."
-    return ""
+    if difference.difference == 0:
+        claim = f"{a.name} and {b.name} have the same mIoU {stage}"
+    else:
+        verb = "beats" if difference.decided else "is ahead of"
+        claim = f"{a.name} {verb} {b.name} by {points(abs(difference.difference))} points {stage}"
+    basis = f"{seeds_text(seeds, pair.shared)}, {number(pair.num_pictures, 'picture')}"
+    turned = difference.difference < 0
+    certainty = _certainty(difference, turned, "the two cannot be told apart")
+    return f"{claim}{certainty}; {basis}{_beside(difference, turned)}."
 
 
 def crf_verdict(variant: Variant, gain: Difference) -> str:
-    """Say whether a variant's CRF helps."""
-    value, interval = gain.difference, gain.over_pictures
-    if interval.holds_zero:
-        return (
-            f"{variant.name}: the CRF changes mIoU by {points(value)} points, 95 % interval {span(interval)}: it holds "
-            "0, so no gain or loss is shown."
-        )
-    word = "gains" if value > 0 else "costs"
-    low, high = (interval.low, interval.high) if value > 0 else (-(interval.high or 0), -(interval.low or 0))
-    return (
-        f"{variant.name}: the CRF {word} {points(abs(value))} points of mIoU, 95 % interval "
-        f"{span(Interval(low, high))}."
-    )
+    """Say whether a variant's CRF helps, by the rule of `verdict`."""
+    value = gain.difference
+    if gain.decided:
+        claim = f"the CRF {'gains' if value > 0 else 'costs'} {points(abs(value))} points of mIoU"
+    else:
+        claim = f"the CRF changes mIoU by {points(value)} points"
+    turned = gain.decided and value < 0
+    certainty = _certainty(gain, turned, "no gain or loss is shown")
+    return f"{variant.name}: {claim}{certainty}; {number(len(comparable(variant)), 'seed')}{_beside(gain, turned)}."
 
 
-def seeds_text(variants: Sequence[Variant]) -> str:
-    """Return `3 seeds`, or `3 and 2 seeds`."""
-    counts = [len(comparable(variant)) for variant in variants]
-    if len(set(counts)) == 1:
-        return number(counts[0], "seed") + (" each" if len(counts) > 1 else "")
-    return " and ".join(map(str, counts)) + " seeds"
+def _certainty(difference: Difference, turned: bool, undecided: str) -> str:
+    """What the interval that decides says of the claim before it, `turned` if that names the second side first."""
+    interval = difference.widest.turned if turned else difference.widest
+    text = f", 95 % interval {span(interval)} over pictures "
+    text += "alone, and seed noise is not measured" if difference.over_seeds is None else "and seeds"
+    if interval.low is None:
+        return f"{text}, so {undecided}"
+    return f"{text}: the interval holds 0, so {undecided}" if interval.holds_zero else text
+
+
+def _beside(difference: Difference, turned: bool) -> str:
+    """The other interval, or what it takes to have it."""
+    if difference.over_seeds is None:
+        return f"; to measure seed noise takes {FEWEST_SEEDS} seeds of each"
+    interval = difference.over_pictures.turned if turned else difference.over_pictures
+    lucky = difference.over_seeds.holds_zero and not interval.holds_zero
+    return f"; {span(interval)} over pictures alone" + (", so other seeds could turn it round" if lucky else "")
+
+
+def seeds_text(counts: Sequence[int], shared: Sequence[int] | None) -> str:
+    """Return `3 seeds each`, or `3 and 2 seeds`; and which, where only those that both sides have were taken."""
+    text = f"{number(counts[0], 'seed')} each" if len(set(counts)) == 1 else f"{' and '.join(map(str, counts))} seeds"
+    return text if shared is None else f"{text} (of seed {listed(shared)}, which both have)"
+
+
+def listed(values: Sequence[int]) -> str:
+    """Return `1`, or `0 and 2`, or `0, 1 and 2`."""
+    return " and ".join(filter(None, [", ".join(map(str, values[:-1])), str(values[-1])]))
 
 
 def number(count: int, noun: str) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from deeplab.comparison.pairs import FEWEST_CLASS_PICTURES
+
 Plain = dict[str, Any]
 # Okabe and Ito's colours, told apart by colour-blind readers; black and yellow, which vanish on a dark or a light page,
 # are left out.
@@ -18,6 +20,10 @@ BANDS = {
     "trimap": "bands around the truth's void outlines (trimaps, the paper's figure 10)",
     "class_edges": "bands around the truth's edges between classes (not the paper's trimaps)",
 }
+CLASS_INTERVALS = (
+    "Intervals are over pictures alone and count no seeds; "
+    f"a class in fewer than {FEWEST_CLASS_PICTURES} pictures has none."
+)
 
 
 @dataclass
@@ -162,8 +168,8 @@ def _differences(group: Plain) -> Chart:
         figure.update_layout(height=140 + 40 * len(names))
         figures[label] = _plain(figure)
     text = (
-        "Right of 0 the first is better. Where a bar crosses 0 the two cannot be told apart. The thick bar counts "
-        "which pictures happened to be in the split; the thin one also counts the seeds."
+        "Right of 0 the first is better. The thick bar counts which pictures happened to be in the split; the thin one "
+        "also counts the seeds, and decides: where it crosses 0, or is missing, no winner is named."
     )
     return Chart("differences", "Differences with 95 % intervals", text, figures)
 
@@ -196,7 +202,7 @@ def _class_differences(group: Plain) -> Chart:
             if pair[key]:
                 title = f"{pair['a']} − {pair['b']}, {label}"
                 figures[title] = _bars(group, pair[key], "difference of IoU in points")
-    text = "Above 0 the first is better on this class. Intervals are over pictures: wide for a rare class."
+    text = f"Above 0 the first is better on this class. {CLASS_INTERVALS}"
     return Chart("class-differences", "Which classes make the difference", text, figures)
 
 
@@ -204,7 +210,8 @@ def _crf_gains(group: Plain, document: Plain) -> Chart:
     figures = {}
     for gain in group["crf_gains"]:
         figures[gain["variant"]] = _bars(group, gain, "change of IoU in points")
-    return Chart("crf-gains", "What the CRF gains on each class", "Below 0 the CRF did harm.", figures)
+    text = f"Below 0 the CRF did harm. {CLASS_INTERVALS}"
+    return Chart("crf-gains", "What the CRF gains on each class", text, figures)
 
 
 def _bars(group: Plain, each: Plain, axis: str) -> Plain:
@@ -314,8 +321,7 @@ def _error(values: Sequence[float | None], intervals: Sequence[Any]) -> Plain:
     def reach(value: float | None, bounds: Any, high: bool) -> float:
         if value is None or not _both(bounds):
             return 0.0
-        # A percentile interval need not hold its own estimate; a bar cannot point inwards.
-        return 100 * max(0.0, float(bounds[1] - value if high else value - bounds[0]))
+        return 100 * float(bounds[1] - value if high else value - bounds[0])
 
     pairs = list(zip(values, intervals, strict=True))
     return {

@@ -21,7 +21,7 @@ def summary(document: Plain) -> list[str]:
 def markdown(document: Plain) -> str:
     """Return the whole report but for charts and pictures."""
     lines = ["# Comparison of runs", "", *(f"**{text(line)}**\n" for line in document["headline"])]
-    lines += [f"> **Not comparable or doubtful:** {text(warning)}\n" for warning in document["warnings"]]
+    lines += [f"> **Careful:** {text(warning)}\n" for warning in document["warnings"]]
     lines += [f"> {text(note)}\n" for note in document["notes"]]
     lines += ["## Variants", "", "Mean ± standard deviation over seeds, in %.", "", *_variants(document), ""]
     for group in document["groups"]:
@@ -32,8 +32,9 @@ def markdown(document: Plain) -> str:
     lines += ["## Runs", "", *_runs(document), ""]
     drawn = document["bootstrap"]
     lines.append(
-        f"Intervals: 95 % percentile intervals of a paired bootstrap over pictures, {drawn['resamples']} resamples; "
-        f"with the seeds' noise counted where each side has {drawn['fewest_seeds']} seeds or more."
+        f"Intervals: 95 %, of a paired bootstrap over pictures ({drawn['resamples']} resamples), stretched to the t "
+        "interval of the jackknife where that reaches farther; over pictures and seeds where each side has "
+        f"{drawn['fewest_seeds']} seeds or more, which alone decides who beats whom."
     )
     return "\n".join(lines) + "\n"
 

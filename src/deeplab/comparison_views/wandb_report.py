@@ -7,6 +7,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator
+from textwrap import shorten
 from typing import Any
 
 from deeplab.errors import InputError
@@ -43,7 +44,7 @@ def build_report(document: Plain) -> wr.Report:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         blocks = list(_blocks(document, _run_sets(document, entity, project)))
-        title = document["headline"][0].partition(";")[0][:LONGEST_TITLE]
+        title = shorten(document["headline"][0].partition(";")[0], LONGEST_TITLE, placeholder=" …")
         return wr.Report(project=project, entity=entity or NOT_KNOWN, title=title, blocks=blocks, width="fluid")
 
 

@@ -167,10 +167,15 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:  # bad JSON, bytes that are not UTF-8, or brackets without end
-        raise InputError(f"{path} is not valid JSON ({error}); run the evaluation again.") from error
+        raise InputError(f"{path} is not valid JSON ({error}); {_remedy(path)}.") from error
     if not isinstance(document, dict):
-        raise InputError(f"{path} holds no JSON object; run the evaluation again.")
+        raise InputError(f"{path} holds no JSON object; {_remedy(path)}.")
     return document
+
+
+def _remedy(path: Path) -> str:
+    """What brings a damaged file back; what no later command writes anew has to come from a copy."""
+    return "run the evaluation again" if path.name == METRICS else "put back a copy of it"
 
 
 def is_number(value: Any) -> bool:

@@ -2,8 +2,8 @@
 
 import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ class Run:
 
     `state` is that of run.json, but `died` for a run whose process is gone without having said so, and `not begun` for
     one that was refused before it wrote anything. `miou` and `miou_crf` are fractions of 1: the final scores, or, while
-    `is_final` is false, the best validation so far.
+    `is_final` is false, the best validation so far; `with_scores` fills them in.
     """
 
     folder: Path
@@ -54,22 +54,32 @@ class Found:
 
 
 def find_runs(folder: Path) -> Found:
-    """Read all runs below `folder` and in itself, the oldest first; damaged ones are named, not fatal.
+    """Read how all runs below `folder` and in itself stand, the oldest first; damaged ones are named, not fatal.
 
     Raises InputError if there is no such folder.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; name the one in which the runs lie.")
     found = Found()
-    for each in _run_folders(folder, found.unreadable):
-        try:
-            found.runs.append(_read(each))
-        except InputError as error:
-            found.unreadable.append(str(error))
-        except OSError as error:  # gone since, or a link to nowhere
-            found.unreadable.append(f"Cannot read the run {each}: {error.strerror}.")
+    folders = _run_folders(folder, found.unreadable)
+    found.runs = list(_tried(_read, ((each, each) for each in folders), found.unreadable))
     found.runs.sort(key=lambda run: (run.started.timestamp() if run.started else 0.0, str(run.folder)))
     return found
+
+
+def with_scores(runs: Sequence[Run], unreadable: list[str]) -> list[Run]:
+    """Read the scores of the runs, which takes most of the time; those whose files are damaged go to `unreadable`."""
+    return list(_tried(_scored, ((run, run.folder) for run in runs), unreadable))
+
+
+def _tried(read: Callable[[Any], Run], wanted: Iterable[tuple[Any, Path]], unreadable: list[str]) -> Iterator[Run]:
+    for each, folder in wanted:
+        try:
+            yield read(each)
+        except InputError as error:
+            unreadable.append(str(error))
+        except OSError as error:  # gone since, or a link to nowhere
+            unreadable.append(f"Cannot read the run {folder}: {error.strerror}.")
 
 
 def _run_folders(folder: Path, unreadable: list[str]) -> Iterator[Path]:
@@ -103,16 +113,22 @@ def _read(folder: Path) -> Run:
             state = DIED
         elif started:
             seconds = datetime.now().timestamp() - started.timestamp()
-    is_final = (folder / METRICS).exists()
-    if is_final:
-        document = read_json(folder / METRICS)
-        for key in ("miou", "miou_crf"):
-            if not (document.get(key) is None or is_number(document[key])):
-                raise InputError(f"{folder / METRICS}: {key} is {str(document[key])[:40]!r}, expected a number.")
-        miou, miou_crf, step = document.get("miou"), document.get("miou_crf"), facts.get("steps")
-    else:
-        miou, miou_crf, step = _best_so_far(folder / "metrics.csv")
-    return Run(folder, state, facts, miou, miou_crf, is_final, step, started, seconds)
+    return Run(folder, state, facts, started=started, seconds=seconds)
+
+
+def _scored(run: Run) -> Run:
+    if run.state == NOT_BEGUN:
+        return run
+    path = run.folder / METRICS
+    if not path.exists():
+        miou, miou_crf, step = _best_so_far(run.folder / "metrics.csv")
+        return replace(run, miou=miou, miou_crf=miou_crf, step=step)
+    document = read_json(path)
+    for key in ("miou", "miou_crf"):
+        if not (document.get(key) is None or is_number(document[key])):
+            raise InputError(f"{path}: {key} is {str(document[key])[:40]!r}, expected a number.")
+    miou, miou_crf = document.get("miou"), document.get("miou_crf")
+    return replace(run, miou=miou, miou_crf=miou_crf, is_final=True, step=run.facts.get("steps"))
 
 
 def _time(text: Any, path: Path) -> datetime | None:
