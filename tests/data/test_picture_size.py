@@ -1,6 +1,5 @@
 """Headers that promise what cannot be: refused before memory is taken, while large and plain pictures are read."""
 
-import io
 import struct
 import tracemalloc
 import zlib
@@ -76,9 +75,7 @@ def test_more_pixels_than_are_read(tmp_path: Path, read: Callable[[Path], UInt8A
 def test_a_large_mask_of_one_label_is_no_damage() -> None:
     side = 20000  # more pixels than Pillow takes by itself
     data = png(side, side, bytes(1 + side // 8) * side, depth=1)
-    with Image.open(io.BytesIO(data)) as image:
-        check_size(image, data, "x.png")
-        assert image.size == (side, side)
+    check_size(data, "x.png")
 
 
 @pytest.mark.slow

@@ -35,14 +35,11 @@ def read_picture(path: Path | str) -> UInt8Array:
 
 def decode_picture(data: UInt8Array, path: Path | str) -> UInt8Array:
     """Decode a picture from the bytes of its file, as `read_picture` does; `path` names it in messages."""
-    with _opened(data, path, "picture"):  # OpenCV decodes, for it is faster than Pillow
-        try:
-            # OpenCV 5 answers None for a JPEG that breaks off, where OpenCV 4 filled the rest with grey.
-            picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-        except cv2.error as error:
-            raise UnreadableFileError(
-                f"{path}: this picture cannot be decoded ({error.err}); replace the file."
-            ) from error
+    with _refusing(path, "picture"):
+        check_size(data.tobytes(), path)
+        # OpenCV is faster than Pillow. Its version 5 answers None for a JPEG that breaks off, where 4 filled the rest
+        # with grey.
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
     if picture is None:
         raise UnreadableFileError(_no("picture", path))
     return np.asarray(picture, dtype=np.uint8)
@@ -61,25 +58,28 @@ def read_mask(path: Path | str) -> UInt8Array:
 
 def decode_mask(data: UInt8Array, path: Path | str) -> UInt8Array:
     """Decode a mask from the bytes of its file, as `read_mask` does; `path` names it in messages."""
-    with _opened(data, path, "mask") as image:
-        _check_mask_mode(image, path)
-        image.verify()  # a PNG's checksums, which decoding ignores; OpenCV looks at those of pictures
-        with Image.open(io.BytesIO(data.tobytes())) as again:
+    content = data.tobytes()
+    with _refusing(path, "mask"):
+        check_size(content, path)
+        with Image.open(io.BytesIO(content)) as image:
+            _check_mask_mode(image, path)
+            image.verify()  # a PNG's checksums, which decoding ignores; OpenCV looks at those of pictures
+        with Image.open(io.BytesIO(content)) as image:
             # Labelling tools copy a photo's metadata, so a mask is turned as its picture is.
-            upright = ImageOps.exif_transpose(again) if "exif" in again.info else again
+            upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
             return np.array(upright, dtype=np.uint8)
 
 
 @contextmanager
-def _opened(data: UInt8Array, path: Path | str, what: str) -> Iterator[Image.Image]:
-    """Have Pillow read the header, and refuse a size that cannot be, before anything is decoded."""
-    content = data.tobytes()
+def _refusing(path: Path | str, what: str) -> Iterator[None]:
+    """Have one sentence for what decoders raise in this block, and nothing printed by them."""
     try:
-        with SilentDecoders(), Image.open(io.BytesIO(content)) as image:
-            check_size(image, content, path)
-            yield image
+        with SilentDecoders():
+            yield
     except InputError:
         raise
+    except cv2.error as error:
+        raise UnreadableFileError(f"{path}: this {what} cannot be decoded ({error.err}); replace the file.") from error
     except Image.DecompressionBombError as error:
         raise UnreadableFileError(
             f"{path}: its header says more pixels than the {MAX_PIXELS} that can be read; cut it into parts, or "
