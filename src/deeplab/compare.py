@@ -69,7 +69,7 @@ def _wandb_report(document: dict[str, Any]) -> Any:
     try:
         return build_report(document)
     except ModuleNotFoundError as error:
-        raise InputError("wandb=true needs the extra wandb: pip install 'deeplab[wandb]'.") from error
+        raise InputError("wandb=true needs the extra wandb: pip install -c constraints.txt '.[wandb]'.") from error
 
 
 def _publish(report: Any, target: Path) -> None:
