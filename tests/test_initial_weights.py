@@ -130,6 +130,12 @@ def test_a_path_goes_before_a_name(tmp_path):
     assert given["init"]["path"] == "mine.pth"
 
 
+def test_a_path_with_the_name_of_a_published_file_has_to_be_it(tmp_path):
+    (tmp_path / "resnet18-f37072fd.pth").write_bytes(b"another")
+    with pytest.raises(InputError, match=r"resnet18-f37072fd\.pth: its sha256 does not begin with f37072fd"):
+        place_initial_weights(config(tmp_path, path=str(tmp_path / "resnet18-f37072fd.pth")))
+
+
 def test_every_published_file_has_a_checksum_in_its_name():
     for backbones in PUBLISHED.values():
         for published in backbones.values():

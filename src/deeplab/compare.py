@@ -71,7 +71,7 @@ def _report_builder() -> Callable[[dict[str, Any]], Any]:
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("wandb"):
             raise
-        raise InputError("wandb=true needs the extra wandb: pip install 'deeplab[wandb]'.") from error
+        raise InputError("wandb=true needs the extra wandb: pip install -c constraints.txt '.[wandb]'.") from error
     return build_report
 
 

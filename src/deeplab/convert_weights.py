@@ -17,6 +17,7 @@ def convert_weights(config: "DictConfig", folder: Path) -> None:
 
     from deeplab.config.preflight import to_plain
     from deeplab.errors import InputError
+    from deeplab.initial_weights import check_published
     from deeplab.models.conversion import convert
     from deeplab.models.weight_file import read_weight_file
     from deeplab.reporting.writing import replacing
@@ -28,6 +29,7 @@ def convert_weights(config: "DictConfig", folder: Path) -> None:
     for key in ("kernel_size", "hidden_channels"):
         if own[key] is not None and own[key] < 1:
             raise InputError(f"{key}={own[key]}: it must be at least 1.")
+    check_published(source)
     try:
         file = read_weight_file(source)
         result = convert(file, own["allow"], own["kernel_size"], own["hidden_channels"], own["seed"])
@@ -37,6 +39,7 @@ def convert_weights(config: "DictConfig", folder: Path) -> None:
         torch.save(result.content, stream)
     told = {True: "the 1x1", False: "the 3x3", None: "not told"}
     log.info("%s (%s)", source, file.layout.name)
+    log.info("sha256: %s", file.sha256)
     log.info("matched: %d tensors", len(result.tensors))
     log.info("skipped: %d%s", len(result.skipped), _listed(result.skipped))
     log.info("missing, and random when loaded: %d%s", len(result.missing), _listed(result.missing))

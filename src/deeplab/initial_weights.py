@@ -59,11 +59,15 @@ PUBLISHED: dict[str, dict[str, Published]] = {
 def place_initial_weights(config: dict[str, Any]) -> None:
     """Set `init.path` to the file that `init.name` stands for, after downloading it if need be.
 
-    Does nothing without a name, or where a path is given. Raises InputError for a name that is not known for the
-    backbone, a file with another checksum, or one that cannot be had; it says then which file to place where.
+    A path that is given stays, and is checked if its name is that of a published file. Raises InputError for a name
+    that is not known for the backbone, a file with another checksum, or one that cannot be had; it says then which file
+    to place where.
     """
     init = config["init"]
-    if init["name"] is None or init["path"] is not None:
+    if init["path"] is not None:
+        check_published(Path(init["path"]).expanduser())
+        return
+    if init["name"] is None:
         return
     published = _published(init["name"], config["model"]["backbone"])
     place = _folder(init["folder"]) / published.file
@@ -77,6 +81,13 @@ def place_initial_weights(config: dict[str, Any]) -> None:
             "init.download=true."
         )
     init["path"] = str(place)
+
+
+def check_published(path: Path) -> None:
+    """Compare a file that has the name of a published one with its checksum; raises InputError if it is another."""
+    for published in (each for group in PUBLISHED.values() for each in group.values()):
+        if path.name == published.file and path.is_file():
+            _check(path, published)
 
 
 def _published(name: str, backbone: dict[str, Any]) -> Published:

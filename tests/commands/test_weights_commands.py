@@ -1,5 +1,6 @@
 """`deeplab weights convert`, and initial weights that decide what a network is fed with."""
 
+import hashlib
 from functools import partial
 
 import pytest
@@ -51,6 +52,7 @@ def test_a_caffemodel_becomes_a_file_of_ours(run, vgg16, tmp_path):
     ).worked()
     for line in (
         "(Caffe VGG-16)",
+        f"sha256: {hashlib.sha256(source.read_bytes()).hexdigest()}",
         "matched: 30 tensors",
         "skipped: 2 (fc8.weight, fc8.bias)",
         "random when loaded: 0",

@@ -30,6 +30,7 @@ from deeplab.config.build_crf import build_crf_params
 from deeplab.config.check import GIVEN_LATER, check, check_crop, check_numbers
 from deeplab.config.explain import added_keys, conf_dir, primary_config
 from deeplab.config.from_checkpoint import overlay
+from deeplab.config.help import PAGES
 from deeplab.config.launch import flags_first, quote_paths
 from deeplab.config.preflight import preflight, to_plain
 from deeplab.config.sweep_arguments import KEYS, expand
@@ -271,6 +272,14 @@ def check_line(line: str) -> None:
 @pytest.mark.parametrize("line", shell_lines("deeplab"))
 def test_every_deeplab_command_fits(line: str) -> None:
     check_line(line)
+
+
+@pytest.mark.parametrize(
+    "line", [f"deeplab {name} {arguments}" for name, page in PAGES.items() for arguments, _ in page.examples]
+)
+def test_every_example_of_the_help_fits(line: str) -> None:
+    run = "voc12_vgg16_aspp_l" if "data=voc12" in line else "demo"
+    check_line(line.replace("checkpoint=best.ckpt", f"checkpoint=outputs/{run}/TIME/checkpoints/best.ckpt"))
 
 
 def test_every_command_has_an_example() -> None:

@@ -99,3 +99,12 @@ def test_a_missing_file_is_named(tmp_path):
     assert "cannot be read" in refusal(tmp_path / "nowhere.caffemodel")
     (tmp_path / "folder.caffemodel").mkdir()
     assert "is a folder; name the .caffemodel file in it" in refusal(tmp_path / "folder.caffemodel")
+
+
+def test_what_follows_the_network_is_refused_and_its_inputs_are_not(tmp_path):
+    path = written(
+        tmp_path, layer("conv", "Convolution", [blob(WEIGHT)]), piece(3, b"data"), number(4, 1), number(5, 0)
+    )
+    assert list(read_caffemodel(path)) == ["conv.weight"]
+    path.write_bytes(path.read_bytes() + number(9, 1))
+    assert "fields that no caffemodel has (9)" in refusal(path)

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import random
 import re
@@ -126,3 +127,33 @@ def test_a_checkpoint_whose_configuration_is_damaged_tells_no_input(tmp_path, mo
     path = save(tmp_path / "a.ckpt", {"state_dict": state, CHECKPOINT_KEY: {"config": {"model": model}}})
     file = read_weight_file(path)
     assert file.convention is None and file.stride_in_1x1 is None
+
+
+def test_what_follows_the_tensors_of_an_old_file_is_refused(tmp_path):
+    path = save(tmp_path / "old.pth", STATE, is_zip=False)
+    path.write_bytes(path.read_bytes() + bytes(8))
+    assert "8 bytes follow its tensors" in refusal(path)
+
+
+@FORMATS
+def test_a_weight_file_tells_its_sha256(tmp_path, is_zip):
+    path = save(tmp_path / "m.pth", MobileNetV2(width=0.25).state_dict(), is_zip)
+    assert read_weight_file(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("features.0.0.weight", float("nan")),
+        ("features.0.0.weight", float("-inf")),
+        ("features.0.0.weight", -3e30),
+        ("features.0.1.running_mean", 1e8),
+        ("features.0.1.running_var", -1.0),
+    ],
+)
+def test_values_that_no_trained_network_has_are_refused(tmp_path, is_zip, name, value):
+    state = MobileNetV2(width=0.25).state_dict()
+    state[name].view(-1)[3] = value
+    message = refusal(save(tmp_path / "m.pth", state, is_zip), read_weight_file)
+    assert f"{name} holds {value:.3g}" in message

@@ -129,7 +129,7 @@ def initialise(network: DeepLab | MultiScale, config: Plain, file: WeightFile | 
         report = fill(file, network, init["allow"])
     except ValueError as error:
         raise InputError(f"init.path: {error}") from error
-    log.info("Initial weights: %s", report)
+    log.info("Initial weights: %s Their sha256: %s", report, file.sha256)
     for note in report.notes:
         log.warning("Initial weights: %s.", note)
     if config["optim"]["fc_rate"] == "backbone" and any(".fc6." in name for name in report.random):

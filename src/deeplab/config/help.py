@@ -30,11 +30,17 @@ PAGES = {
         "[GROUP=CHOICE ...] [KEY=VALUE ...]",
         (
             ("experiment=demo", "generated scenes, no download, minutes on a CPU"),
-            ("experiment=voc12_vgg16_aspp_l data.root=VOCdevkit trainer=gpu", "a row of the paper"),
+            (
+                "experiment=voc12_vgg16_aspp_l data.root=VOCdevkit init.path=vgg16.pth trainer=gpu",
+                "a row of the paper, from ImageNet's weights",
+            ),
             ("data=folder data.root=my_data 'data.class_names=[background,crack]'", "pictures and masks of your own"),
             ("experiment=demo crf=none optim.lr=3e-4", "any choice and any value can be changed"),
             ("-m experiment=demo model/head=aspp_s,aspp_l", "one job for each value"),
-            ("sweep=table3 data.root=VOCdevkit trainer=gpu jobs=2", "a table of the paper, two jobs at a time"),
+            (
+                "sweep=table3 data.root=VOCdevkit init.path=vgg16.pth trainer=gpu jobs=2",
+                "a table of the paper, two jobs at a time",
+            ),
             ("resume_sweep=outputs/sweeps/TIME", "go on with a sweep: what has not finished"),
             ("resume=outputs/demo/TIME", "go on with a run from its newest checkpoint"),
         ),

@@ -2,6 +2,8 @@
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -9,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from deeplab.data.decoder_messages import SilentDecoders
+from deeplab.data.picture_size import MAX_PIXELS, check_size
 from deeplab.errors import InputError, UnreadableFileError
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -23,21 +27,21 @@ def read_picture(path: Path | str) -> UInt8Array:
 
     Grayscale, CMYK, palette and 16-bit pictures are converted; an alpha channel is dropped, not blended.
 
-    Returns uint8 (H, W, 3) in RGB order. Raises UnreadableFileError for a file that is missing, empty, truncated, or no
-    picture.
+    Returns uint8 (H, W, 3) in RGB order. Raises UnreadableFileError for a file that is missing, empty, truncated,
+    damaged, no picture, or too large (`deeplab.data.picture_size`).
     """
     return decode_picture(read_bytes(path), path)
 
 
 def decode_picture(data: UInt8Array, path: Path | str) -> UInt8Array:
     """Decode a picture from the bytes of its file, as `read_picture` does; `path` names it in messages."""
-    try:
-        # OpenCV 5 answers None for a JPEG that breaks off, where OpenCV 4 filled the rest with grey.
+    with _refusing(path, "picture"):
+        check_size(data.tobytes(), path)
+        # OpenCV is faster than Pillow. Its version 5 answers None for a JPEG that breaks off, where 4 filled the rest
+        # with grey.
         picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
-        raise UnreadableFileError(f"{path}: this picture cannot be decoded ({error.err}); replace the file.") from error
     if picture is None:
-        raise UnreadableFileError(f"{path}: this is no picture that can be read, or it breaks off; replace the file.")
+        raise UnreadableFileError(_no("picture", path))
     return np.asarray(picture, dtype=np.uint8)
 
 
@@ -46,29 +50,47 @@ def read_mask(path: Path | str) -> UInt8Array:
 
     Pillow reads it, because OpenCV expands palettes to colours. A 1-bit mask gives labels 0 and 1.
 
-    Returns uint8 (H, W). Raises UnreadableFileError for a file that is missing, empty, truncated, or no image, and
-    InputError for colour masks, masks of more than 8 bits and JPEG masks, whose compression changes labels.
+    Returns uint8 (H, W). Raises UnreadableFileError as `read_picture`, and InputError for colour masks, masks of more
+    than 8 bits and JPEG masks, whose compression changes labels.
     """
     return decode_mask(read_bytes(path), path)
 
 
 def decode_mask(data: UInt8Array, path: Path | str) -> UInt8Array:
     """Decode a mask from the bytes of its file, as `read_mask` does; `path` names it in messages."""
-    try:
-        with Image.open(io.BytesIO(data.tobytes())) as image:
+    content = data.tobytes()
+    with _refusing(path, "mask"):
+        check_size(content, path)
+        with Image.open(io.BytesIO(content)) as image:
             _check_mask_mode(image, path)
-            image.load()
+            image.verify()  # a PNG's checksums, which decoding ignores; OpenCV looks at those of pictures
+        with Image.open(io.BytesIO(content)) as image:
             # Labelling tools copy a photo's metadata, so a mask is turned as its picture is.
             upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
             return np.array(upright, dtype=np.uint8)
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path}: this mask has too many pixels; cut it into parts ({error}).") from error
+
+
+@contextmanager
+def _refusing(path: Path | str, what: str) -> Iterator[None]:
+    """Have one sentence for what decoders raise in this block, and nothing printed by them."""
+    try:
+        with SilentDecoders():
+            yield
     except InputError:
         raise
-    except _PILLOW_DECODING_ERRORS as error:
+    except cv2.error as error:
+        raise UnreadableFileError(f"{path}: this {what} cannot be decoded ({error.err}); replace the file.") from error
+    except Image.DecompressionBombError as error:
         raise UnreadableFileError(
-            f"{path}: this is no mask that can be read, or it breaks off; replace the file."
+            f"{path}: its header says more pixels than the {MAX_PIXELS} that can be read; cut it into parts, or "
+            "replace the file if it is damaged."
         ) from error
+    except _PILLOW_DECODING_ERRORS as error:
+        raise UnreadableFileError(_no(what, path)) from error
+
+
+def _no(what: str, path: Path | str) -> str:
+    return f"{path}: this is no {what} that can be read, or it breaks off; replace the file."
 
 
 def _check_mask_mode(image: Image.Image, path: Path | str) -> None:

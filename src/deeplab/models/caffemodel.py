@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from google.protobuf.unknown_fields import UnknownFieldSet
 from torch import Tensor
 
 _Field = descriptor_pb2.FieldDescriptorProto
@@ -35,6 +36,8 @@ _MESSAGES: dict[str, tuple[tuple[str, int, Any, int], ...]] = {
     "Layer": (("name", 1, _BYTES, _ONE), ("type", 2, _BYTES, _ONE), ("blobs", 7, "Blob", _MANY)),
     "Net": (("name", 1, _BYTES, _ONE), ("layers", 2, "OldLayer", _MANY), ("layer", 100, "Layer", _MANY)),
 }
+# NetParameter's fields without weights: input, input_dim, force_backward, state, debug_info, input_shape.
+_OTHER_FIELDS = {3, 4, 5, 6, 7, 8}
 OLD_TYPES = {4: "Convolution", 14: "InnerProduct", 39: "Deconvolution"}  # V1LayerParameter.LayerType
 
 
@@ -61,6 +64,9 @@ def read_caffemodel(path: str | Path) -> dict[str, Tensor]:
             f"{path}: neither a weight file of torch.save nor a caffemodel, or truncated or damaged; fetch or write it "
             "again."
         ) from error
+    unknown = {field.field_number for field in UnknownFieldSet(net)} - _OTHER_FIELDS
+    if unknown:
+        raise ValueError(f"{path}: holds fields that no caffemodel has ({min(unknown)}); the file is damaged.")
     state: dict[str, Tensor] = {}
     for name, kind, blobs in _layers(net):
         for key, tensor in _tensors(f"{path}: layer {name}", kind, blobs):

@@ -1,5 +1,6 @@
 """Reading weight files: tensors and plain values only, never code."""
 
+import os
 import pickle
 import re
 import struct
@@ -35,7 +36,13 @@ def read_checkpoint(path: str | Path) -> Any:
     pickled objects other than tensors and plain values (their code is never run).
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with Path(path).open("rb") as file:
+            if file.read(2) == b"PK":
+                return torch.load(path, map_location="cpu", weights_only=True)
+            # The form from before PyTorch 1.6 has no checksums; at least it has to end where its tensors do.
+            file.seek(0)
+            content = torch.load(file, map_location="cpu", weights_only=True)
+            surplus = os.fstat(file.fileno()).st_size - file.tell()
     except IsADirectoryError as error:
         raise ValueError(f"{path}: is a folder; name a file in it, of a run checkpoints/best.ckpt.") from error
     except (*DAMAGED, OSError) as error:
@@ -51,6 +58,9 @@ def read_checkpoint(path: str | Path) -> Any:
         raise ValueError(
             f"{path}: not a weight file of torch.save, or truncated or damaged; fetch or write it again."
         ) from error
+    if surplus:
+        raise ValueError(f"{path}: {surplus} bytes follow its tensors; the file is damaged, fetch or write it again.")
+    return content
 
 
 def damage(path: str | Path) -> str | None:

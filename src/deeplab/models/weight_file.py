@@ -1,7 +1,8 @@
 """A weight file of any known kind: what it holds, whose layout it has, which input its weights expect."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from deeplab.models.checkpoint_file import CHECKPOINT_KEY, damage, named_tensors
 from deeplab.models.image_input import InputConvention
 from deeplab.models.layout import TORCHVISION_INPUT, Layout
 from deeplab.models.weight_layouts import CONVERTED, recognise
+from deeplab.models.weight_values import check_values
 
 CONVERTED_KEY = "deeplab_weights"  # where a converted file carries what its names do not tell
 
@@ -30,7 +32,7 @@ class WeightFile:
     """The tensors of a file under their own names.
 
     `convention` is the input that the weights expect, `stride_in_1x1` where a ResNet has its strides; both None where
-    the file does not tell. `notes` are sentences for whoever loads it.
+    the file does not tell. `notes` are sentences for whoever loads it; `sha256` is of the file, None for one in memory.
     """
 
     source: str
@@ -39,13 +41,22 @@ class WeightFile:
     convention: InputConvention | None
     stride_in_1x1: bool | None
     notes: tuple[str, ...] = ()
+    sha256: str | None = None
 
 
 def read_weight_file(path: str | Path) -> WeightFile:
     """Read a file of torch.save or a caffemodel, whichever its content is.
 
-    Raises ValueError for what cannot be read, is damaged or holds code, and for an unknown layout.
+    Raises ValueError for what cannot be read, is damaged or holds code, for an unknown layout, and for values that no
+    trained weight has.
     """
+    file = _read(path)
+    check_values(file.state, file.source)
+    with Path(path).open("rb") as stream:
+        return replace(file, sha256=hashlib.file_digest(stream, "sha256").hexdigest())
+
+
+def _read(path: str | Path) -> WeightFile:
     notes = (SEEN_VAL,) if Path(path).name.startswith(_SEEN_VAL) else ()
     if not _is_of_torch(path):
         return weight_file(read_caffemodel(path), str(path), notes=notes)

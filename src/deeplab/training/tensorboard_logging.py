@@ -69,7 +69,7 @@ def tensorboard_logger(folder: Path, config: dict[str, Any], num_pictures: int =
         import tensorboard  # noqa: F401
     except ImportError as error:
         raise InputError(
-            "logger=tensorboard needs the package tensorboard; run pip install 'deeplab[tensorboard]'."
+            "logger=tensorboard needs the package tensorboard; run pip install -c constraints.txt '.[tensorboard]'."
         ) from error
     return TensorBoardRun(folder, config, num_pictures)
 
