@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from deeplab.errors import InputError
 from deeplab.sweeping.record import SWEEP, Job, SweepRecord, read_sweep
@@ -57,7 +57,8 @@ def names(job_overrides: Sequence[Sequence[str]], config: Any) -> list[str]:
     """What differs between the jobs; for a sweeper that asks for one at a time, what it added to the command."""
     common = set.intersection(*map(set, job_overrides))
     if len(job_overrides) == 1:
-        common &= set(OmegaConf.to_container(config.hydra.overrides.task))  # type: ignore[arg-type]
+        given = {str(each).lower() for each in config.hydra.overrides.task}  # sweepers write false as False
+        common = {each for each in common if each.lower() in given}
     return [", ".join(each for each in overrides if each not in common) for overrides in job_overrides]
 
 

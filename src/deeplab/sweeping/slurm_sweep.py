@@ -16,6 +16,8 @@ from deeplab.sweeping.slurm_queue import Entry, queue
 
 # Seconds between two questions to Slurm's controller, which is everybody's.
 INTERVAL = 10.0
+# Seconds between two looks whether a result has come.
+LOOK = 1.0
 # How often in a row a job has to be found ended, so that a file system that several machines share can show its result.
 TIMES = 2
 FINISHED = ""
@@ -55,7 +57,7 @@ class SlurmSweep:
         self.record.save()
         left, asked = list(queued), time.monotonic()
         while left:
-            time.sleep(1)
+            time.sleep(LOOK)
             for each in left:
                 if each.outcome() == FINISHED:
                     self._ended(each.job, None)
