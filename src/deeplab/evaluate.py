@@ -31,7 +31,7 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
     network = rebuild_network(plain, tensors, own["checkpoint"])
     target = Path(own["output"]).expanduser() if own["output"] else folder
     record = RunRecord(target, name=f"evaluate {plain['name']}", seed=plain["seed"], checkpoint=own["checkpoint"])
-    with record, Leaving(AGAIN) as leaving, Ranks(leaving, own["trainer"]["lost_after"], record.end) as ranks:
+    with Leaving(AGAIN) as leaving, record, Ranks(leaving, own["trainer"]["lost_after"], record.end) as ranks:
         prepare_network(network, own["trainer"])
         data = build_data(plain, network)
         module = build_module(plain, network, freeze_bn=True)

@@ -186,9 +186,12 @@ def _not_finite(error: Any, folder: Path) -> str:
 
 def main() -> None:
     """Entry point."""
-    from deeplab.config.launch import run
+    from deeplab.config.early_signals import answered_early
 
-    run("train", train)
+    with answered_early():
+        from deeplab.config.launch import run
+
+        run("train", train)
 
 
 if __name__ == "__main__":

@@ -168,6 +168,24 @@ def test_more_gpus_than_there_are(run, scenes, tmp_path, monkeypatch):
     assert [job["error"] for job in jobs] == [f"trainer.devices={n}: this machine has 2 GPUs" for n in (3, 4)]
 
 
+def test_slurm_where_there_is_none(run, scenes, tmp_path, monkeypatch):
+    sweep = ("train", "-m", *scenes, "seed=0,1", "hydra/launcher=slurm", "hydra.sweep.dir=sweep")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run(*sweep).refused("hydra/launcher=slurm: there is no sbatch here")
+    monkeypatch.setattr("deeplab.config.sweep_launcher._slurm_is_installed", lambda: False)
+    run(*sweep).refused("hydra/launcher=slurm needs submitit, which is not installed: pip install 'deeplab[sweep]'")
+    assert not (tmp_path / "sweep" / "sweep.json").exists()
+
+
+def test_what_slurm_refuses(run, scenes, tmp_path, monkeypatch):
+    for name in ("sbatch", "srun"):
+        (tmp_path / name).write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: gpu' >&2\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    result = run("train", "-m", *scenes, "seed=0,1", "hydra/launcher=slurm", "hydra.sweep.dir=sweep")
+    result.refused("Slurm does not take the jobs (sbatch: error: invalid partition specified: gpu)")
+
+
 def test_the_command_that_wandbs_agent_builds(run, tmp_path):
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 

@@ -58,3 +58,18 @@ def test_a_signal_to_all_processes_of_a_run_leaves_its_workers_to_it(
     run.nobody_left()
     assert len(run.sentences) == 1 and "resume=auto" in run.sentences[0]
     assert (tmp_path / "a" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_signal_while_a_run_starts_asks_for_another_try(start: Any, tmp_path: Path) -> None:
+    run = start(*start.tiny, *STEPS, "hydra.run.dir=a")
+
+    def answers_usr1() -> bool:
+        status = Path(f"/proc/{run.process.pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+        return bool(int(caught.split()[1], 16) >> (signal.SIGUSR1 - 1) & 1)
+
+    run.wait_for(answers_usr1)
+    os.kill(run.process.pid, signal.SIGUSR1)
+    assert run.wait(30) == 75, run.text
+    assert len(run.sentences) == 1 and "resume=auto" in run.sentences[0]
+    assert not (tmp_path / "a" / "checkpoints").exists()

@@ -107,15 +107,18 @@ class Command:
 
 
 class Start:
-    """start(*arguments): begin `deeplab train` for a tiny network in `folder`."""
+    """start(*arguments): begin `deeplab train` for a tiny network in `folder`; start.as_given(*arguments): for any."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster, self.folder = cluster, folder
         self.running: list[Command] = []
 
     def __call__(self, *arguments: str) -> Command:
+        return self.as_given(*TINY, *arguments)
+
+    def as_given(self, *arguments: str) -> Command:
         process = subprocess.Popen(
-            [sys.executable, "-m", "deeplab.train", *TINY, *arguments],
+            [sys.executable, "-m", "deeplab.train", *arguments],
             cwd=self.folder,
             env=self.cluster.environment,
             stdout=subprocess.PIPE,

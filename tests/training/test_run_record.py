@@ -31,7 +31,17 @@ def test_a_failure_is_recorded_and_goes_on(tmp_path: Path) -> None:
     assert (facts["state"], facts["error"]) == ("failed", "first line")
     with pytest.raises(KeyboardInterrupt), RunRecord(tmp_path):
         raise KeyboardInterrupt
-    assert read(tmp_path)["error"] == "KeyboardInterrupt"
+    assert (read(tmp_path)["state"], read(tmp_path)["error"]) == ("preempted", "Stopped by Ctrl-C.")
+
+
+def test_ctrl_c_while_the_record_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deeplab.training.run_record._write_surroundings", stopped)
+    with pytest.raises(KeyboardInterrupt), RunRecord(tmp_path):
+        raise AssertionError("it begins all the same")
+    assert read(tmp_path)["state"] == "preempted"
 
 
 @pytest.mark.parametrize("variable", ["LOCAL_RANK", "NODE_RANK"])

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from deeplab.config import schema, sweep_arguments, sweep_launcher
+from deeplab.config import schema, sweep_arguments, sweep_jobs, sweep_launcher
 from deeplab.config.common_folder import in_common_folder, tell_common_folder
 from deeplab.config.continue_run import continued
 from deeplab.config.explain import added_keys, conf_dir, explain, primary_config
@@ -101,19 +101,20 @@ def run(command: str, task: Task) -> None:
         arguments = sys.argv[1:]
         if command == "train":
             arguments = sweep_arguments.expand(continued(arguments))
+            sweep_launcher.check_installed(arguments)
         sys.argv[1:] = flags_first(quote_paths(in_common_folder(arguments)))
         if {"-h", "--help"} & set(sys.argv):
             page = help_text(command, [each for each in sys.argv[1:] if not each.startswith("-")])
             print(page, flush=True)  # here, and not at Python's exit, a closed pipe can be answered
         else:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=primary_config(command))(job.run)()
-            if sweep_launcher.finish():
+            if sweep_jobs.finish():
                 sys.exit(1)
-    except sweep_launcher.JobFailedError:
-        sweep_launcher.finish()
+    except sweep_jobs.JobFailedError:
+        sweep_jobs.finish()
         sys.exit(1)
     except SweepStoppedError as stopped:
-        sweep_launcher.finish()
+        sweep_jobs.finish()
         sys.exit(128 + stopped.number)
     except InputError as error:
         tell_common_folder(None)

@@ -1,1 +1,1 @@
-"""Sweeps on one machine: every job in a process of its own, so that none can harm another."""
+"""Sweeps: every job in a process of its own, on this machine or in Slurm's queue, so that none can harm another."""

@@ -5,12 +5,13 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from deeplab.sweeping.places import Place, Places
 from deeplab.sweeping.process import JobProcess
-from deeplab.sweeping.record import Job, SweepRecord
+from deeplab.sweeping.record import OUTPUT, Job, SweepRecord
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,10 @@ class Sweep:
     record: SweepRecord
     places: Places
     stop_seconds: float = 40
+
+    def log_of(self, job: Job) -> Path:
+        """What the job printed."""
+        return self.record.place(job) / OUTPUT
 
     def run(self, tasks: Sequence[Task]) -> None:
         """Run the tasks until all have ended.

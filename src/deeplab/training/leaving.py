@@ -23,7 +23,7 @@ REQUEUES = signal.SIGUSR2  # caught only in a job of submitit's
 # Both ask for an end within 30 s; what is left is for the exit itself.
 SECONDS = 25.0
 
-FROM_CHECKPOINT = "resume=auto with the run's folder goes on from its newest checkpoint"
+FROM_CHECKPOINT = "resume=auto with the run's folder goes on from its newest checkpoint, or starts anew without one"
 
 log = logging.getLogger(__name__)
 

@@ -54,7 +54,11 @@ class RunRecord:
     def __enter__(self) -> "RunRecord":
         self.update()
         if self.is_writer:
-            _write_surroundings(self.path.parent)
+            try:
+                _write_surroundings(self.path.parent)
+            except BaseException as error:  # Ctrl-C among others; run.json would say for ever that the run goes on
+                self.__exit__(type(error), error, error.__traceback__)
+                raise
             threading.Thread(target=self._beat, daemon=True, name="run.json").start()
         return self
 
@@ -64,6 +68,8 @@ class RunRecord:
         self._over.set()
         if error is None:
             self.update(state="finished")
+        elif isinstance(error, KeyboardInterrupt):
+            self.end("preempted", "Stopped by Ctrl-C.")
         else:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             self.end("preempted" if isinstance(error, Preempted) else "failed", reason)

@@ -1,0 +1,109 @@
+"""Jobs in Slurm's queue as a `squeue` of ours tells of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deeplab.reporting.run_files import write_json
+from deeplab.sweeping import slurm_sweep
+from deeplab.sweeping.record import Job, SweepRecord, read_sweep
+from deeplab.sweeping.slurm_queue import Entry, queue
+from deeplab.sweeping.slurm_sweep import FINISHED, QueuedJob, SlurmSweep
+
+Squeue = Callable[..., None]
+
+
+@pytest.fixture
+def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Squeue:
+    """squeue(answer, ...): what it prints, call by call, the last for ever; `!` before an answer goes to stderr."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    monkeypatch.setattr(slurm_sweep, "INTERVAL", 0)
+    monkeypatch.setattr(slurm_sweep, "LOOK", 0.01)
+
+    def answers(*texts: str) -> None:
+        for number, text in enumerate(texts):
+            (folder / f"answer_{number}").write_text(text + "\n" if text else "")
+        script = f"""#!/bin/bash
+cd {folder}
+n=$(cat calls 2>/dev/null || echo 0)
+[ -e answer_$((n + 1)) ] && echo $((n + 1)) >calls
+case "$(cat answer_$n)" in !*) cat answer_$n >&2; exit 1 ;; esac
+cat answer_$n
+"""
+        (folder / "squeue").write_text(script)
+        (folder / "squeue").chmod(0o755)
+
+    return answers
+
+
+def waited(folder: Path, outcome: Callable[[], str | None], errors: str = "") -> Job:
+    """The one job of a sweep after it was waited for."""
+    (folder / "errors").write_text(errors)
+    job = Job(0, ["seed=0"], "0", "seed=0")
+    record = SweepRecord(folder, ["-m"], [job])
+    SlurmSweep(record).wait([QueuedJob(job, "7_0", outcome, folder / "errors")])
+    assert read_sweep(folder).jobs == [job]
+    return job
+
+
+def test_what_the_queue_tells(squeue: Squeue) -> None:
+    squeue("7_0|RUNNING|None|n[1-2]\n7_1|PENDING|Resources|\n7_2|FAILED|NonZeroExitCode|n1")
+    entries = queue(["7_0", "7_1", "7_2"])
+    assert entries == {
+        "7_0": Entry("RUNNING", "None", "n[1-2]"),
+        "7_1": Entry("PENDING", "Resources", ""),
+        "7_2": Entry("FAILED", "NonZeroExitCode", "n1"),
+    }
+    assert [each.over for each in entries.values()] == [False, False, True]
+    texts = ["RUNNING on n[1-2]", "PENDING (Resources)", "FAILED on n1 (NonZeroExitCode)"]
+    assert list(map(str, entries.values())) == texts
+
+
+def test_a_controller_that_is_away_and_a_job_that_nobody_knows(squeue: Squeue) -> None:
+    squeue("!slurm_load_jobs error: Unable to contact slurm controller", "!slurm_load_jobs error: Invalid job id")
+    assert queue(["7"]) is None
+    assert queue(["7"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("last", "errors", "reason"),
+    [
+        (
+            "7_0|FAILED|NonZeroExitCode|n1",
+            "srun: error: n1: task 0: Killed\nsrun: Force Terminated",
+            "n1: task 0: Killed",
+        ),
+        ("7_0|OUT_OF_MEMORY|OutOfMemory|n1", "", "OUT_OF_MEMORY on n1 (OutOfMemory) in Slurm, without a result"),
+        ("", "No module named 'deeplab'", "without a result: No module named 'deeplab'"),
+        ("!slurm_load_jobs error: Invalid job id specified", "", "RUNNING on n1 in Slurm, without a result"),
+    ],
+)
+def test_a_job_that_ends_without_a_word(squeue: Squeue, tmp_path: Path, last: str, errors: str, reason: str) -> None:
+    away = "!slurm_load_jobs error: Unable to contact slurm controller"
+    squeue("7_0|RUNNING|None|n1", away, last)
+    job = waited(tmp_path, lambda: None, errors)
+    assert job.state == "failed" and job.error is not None and reason in job.error
+
+
+def test_a_job_that_goes_back_into_the_queue_has_not_ended(squeue: Squeue, tmp_path: Path) -> None:
+    """What its process 0 left when it was told to leave is the reason of nothing then."""
+    running = "7_0|RUNNING|None|n1"
+    squeue(running, "7_0|NODE_FAIL|None|n1", "7_0|COMPLETING|None|n1", "7_0|PENDING|BeginTime|", running, running)
+    outcomes = iter(["Left on SIGTERM."] * 5 + [FINISHED])
+    (tmp_path / "0").mkdir()
+    write_json(tmp_path / "0" / "run.json", {"state": "finished", "seconds": 12.5})
+    write_json(tmp_path / "0" / "metrics.json", {"miou": 0.5, "miou_crf": None})
+    job = waited(tmp_path, lambda: next(outcomes))
+    assert (job.state, job.error, job.seconds, job.miou) == ("finished", None, 12.5, 0.5)
+
+
+def test_why_a_job_failed_that_said_it(squeue: Squeue, tmp_path: Path) -> None:
+    squeue("7_0|COMPLETED|None|n1")
+    assert (
+        waited(tmp_path, lambda: "data.root=/nowhere: no such folder.").error == "data.root=/nowhere: no such folder."
+    )
+    squeue("7_0|CANCELLED|None|n1")
+    assert waited(tmp_path, lambda: "Left on SIGTERM.").error == "CANCELLED on n1 in Slurm: Left on SIGTERM."
