@@ -122,9 +122,9 @@ class _Outcome:
             return _last_line(result)
         if result.status is JobStatus.COMPLETED:
             return FINISHED
-        error = result._return_value
-        told = isinstance(error, InputError | RunEndedError)
-        return str(error) if told else _last_line(f"{type(error).__name__}: {error}")
+        raised = result._return_value
+        told = isinstance(raised, InputError | RunEndedError)
+        return str(raised) if told else _last_line(f"{type(raised).__name__}: {raised}")
 
 
 def _take_over(record: SweepRecord) -> None:
