@@ -36,8 +36,9 @@ test: $(STAMP) ## the fast tests
 test-all: $(STAMP) ## all tests but the soak
 	$(PYTEST) -n 2 --dist loadfile -m "not soak"
 
+# One rank beside two; what each kill did stands at the end.
 soak: $(STAMP) ## runs killed at random moments (KILLS=60), about 20 minutes
-	KILLS=$(or $(KILLS),60) $(PYTEST) -n 2 --dist loadfile -m soak -s
+	KILLS=$(or $(KILLS),60) $(PYTEST) -n 2 --dist load -m soak -rP
 
 lint: $(STAMP) ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

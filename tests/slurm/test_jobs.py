@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slurm
 
 BATCH = """#!/bin/bash
 #SBATCH --nodes=2 --ntasks-per-node=1 --cpus-per-task=1 --time=60 --signal=USR1@60 --requeue --open-mode=append
-srun --kill-on-bad-exit=1 {command} resume=auto hydra.run.dir={folder}
+srun --wait=600 {command} resume=auto hydra.run.dir={folder}
 status=$?
 [ $status -ne 75 ] || scontrol requeue "$SLURM_JOB_ID"
 exit $status
