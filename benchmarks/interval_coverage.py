@@ -13,6 +13,7 @@ import argparse
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +34,14 @@ MERGED = {
 }
 
 
+class Held(NamedTuple):
+    """The intervals of one draw before and after widening, and the difference they are to hold."""
+
+    bootstrap: Interval
+    widened: Interval
+    truth: float
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
@@ -48,21 +57,25 @@ def main() -> None:
         report(name, normal_seeds(seeds, ratio, shared, SEED_ROUNDS))
 
 
-def report(name: str, rounds: list[list[tuple[Interval, Interval, float]]]) -> None:
+def report(name: str, rounds: list[list[Held]]) -> None:
     """Print, for intervals before and after widening, how many hold the truth, and their mean width in points."""
     line = f"{name:36}"
-    for label, place in (("bootstrap", 0), ("widened", 1)):
-        held = np.mean([[holds(each[place], each[2]) for each in one] for one in rounds], axis=0)
-        widths = [each[place].high - each[place].low for one in rounds for each in one]
+    for label in ("bootstrap", "widened"):
+        lows, highs = (np.array([[getattr(each, label)[end] for each in one] for one in rounds]) for end in (0, 1))
+        truth = np.array([[each.truth for each in one] for one in rounds])
+        # Sums in another order may differ in the last digit.
+        held = np.mean((lows - 1e-12 <= truth) & (truth <= highs + 1e-12), axis=0)
+        widths = highs - lows
         line += (
             f"  {label}: {100 * held.mean():5.1f} % (least {100 * held.min():5.1f}), {100 * np.mean(widths):5.1f} wide"
         )
     print(line, flush=True)
 
 
-def holds(one: Interval, value: float) -> bool:
-    # Sums in another order may differ in the last digit.
-    return one.low - 1e-12 <= value <= one.high + 1e-12
+def matrices_of(run: Run, refined: bool) -> Any:
+    matrices = run.matrices(refined)
+    assert matrices is not None, f"{run.name} has no matrices a picture"
+    return matrices
 
 
 def sides(variants: list[list[Run]], kinds: np.ndarray) -> Iterator[np.ndarray]:
@@ -70,11 +83,11 @@ def sides(variants: list[list[Run]], kinds: np.ndarray) -> Iterator[np.ndarray]:
     merge = np.eye(kinds.max() + 1)[kinds]
     for refined in (False, True):
         for runs in variants:
-            matrices = [np.einsum("nij,ia,jb->nab", run.matrices(refined), merge, merge) for run in runs]
+            matrices = [np.einsum("nij,ia,jb->nab", matrices_of(run, refined), merge, merge) for run in runs]
             yield np.stack([class_counts(each) for each in matrices], axis=1)
 
 
-def pictures(counts: list[np.ndarray], count: int, rounds: int) -> list[list[tuple[Interval, Interval, float]]]:
+def pictures(counts: list[np.ndarray], count: int, rounds: int) -> list[list[Held]]:
     half = len(counts) // 2
     pairs = [(i, j) for start in (0, half) for i, j in itertools.combinations(range(start, start + half), 2)]
     truth = [scores(each.sum(0)) for each in counts]
@@ -94,7 +107,7 @@ def pictures(counts: list[np.ndarray], count: int, rounds: int) -> list[list[tup
             plain = interval(resampled[i] - resampled[j])
             variance = jackknife.over_pictures(without[i] - without[j])
             wide = jackknife.widened(plain, float(estimate[i] - estimate[j]), variance)
-            one.append((plain, wide, float(truth[i] - truth[j])))
+            one.append(Held(plain, wide, float(truth[i] - truth[j])))
         found.append(one)
     return found
 
@@ -104,7 +117,7 @@ def scores(counts: np.ndarray) -> np.ndarray:
     return np.asarray(mean_over_classes(iou_of_counts(counts)).mean(-1))
 
 
-def normal_seeds(seeds: int, ratio: float, shared: float, rounds: int) -> list[list[tuple[Interval, Interval, float]]]:
+def normal_seeds(seeds: int, ratio: float, shared: float, rounds: int) -> list[list[Held]]:
     """Two variants of the same mIoU, whose estimates err by 1 point for the pictures, and by `ratio` a seed.
 
     shared: the correlation between runs of a seed.
@@ -118,7 +131,7 @@ def normal_seeds(seeds: int, ratio: float, shared: float, rounds: int) -> list[l
         drawn = [over_seeds([np.full(REPEATS, value) for value in side], number, n) for n, side in enumerate((a, b))]
         plain = interval(drawn[0] - drawn[1] + noise + resampled)
         total = jackknife.added([jackknife.Variance(0.01**2, 119), jackknife.over_seeds(a - b)])
-        found.append([(plain, jackknife.widened(plain, float((a - b).mean() + noise), total), 0.0)])
+        found.append([Held(plain, jackknife.widened(plain, float((a - b).mean() + noise), total), 0.0)])
     return found
 
 
