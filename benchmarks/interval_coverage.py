@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deeplab.comparison import jackknife
-from deeplab.comparison.bootstrap import Interval, Pictures, interval, mean_of, over_seeds
+from deeplab.comparison.bootstrap import Pictures, interval, mean_of, over_seeds
 from deeplab.comparison.run import Run, read_runs
 from deeplab.comparison.run_folders import find_runs
 from deeplab.comparison.variants import group
+from deeplab.metrics import jackknife
+from deeplab.metrics.intervals import Interval
 from deeplab.metrics.scores import class_counts, iou_of_counts, mean_over_classes
 
 REPEATS = 1000

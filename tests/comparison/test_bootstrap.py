@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from deeplab.comparison.bootstrap import Interval, Pictures, interval, mean_of, over_seeds
+from deeplab.comparison.bootstrap import Pictures, interval, mean_of, over_seeds
+from deeplab.metrics.intervals import Interval
 from deeplab.metrics.scores import class_counts, class_iou, mean_iou, scores
 
 N, K = 9, 4

@@ -13,18 +13,20 @@ from rich.console import Console
 
 from deeplab.crf import CRFParams, DenseCRF
 from deeplab.crf_search.cells import Cell, grid
+from deeplab.crf_search.gain import Gain
 from deeplab.crf_search.heat_map import panels, write_heat_map
 from deeplab.crf_search.report import best_yaml, sentences, table, write_report
 from deeplab.crf_search.scorer import Scorer
 from deeplab.crf_search.search import Comparison, Found, Plan, draw, search
 from deeplab.crf_search.sources import SavedScores
 from deeplab.crf_search.store import Results
-from deeplab.crf_search.tallies import Gain, tally
+from deeplab.crf_search.tallies import tally
 from deeplab.data.labels import LabelRule
 from deeplab.data.reading import read_mask, read_picture
 from deeplab.data.samples import FilePictures
 from deeplab.errors import InputError
 from deeplab.metrics.confusion import confusion
+from deeplab.metrics.intervals import Interval
 from deeplab.metrics.scores import scores
 
 K = 3
@@ -166,18 +168,18 @@ def found(best: float, gain: Gain | None) -> Found:
     mious |= {Cell(40, 4, 3, 3, 3): best - 0.02}
     cell = Cell(30, 3, 3, 3, 3)
     others = None if gain is None else Comparison(7, 0.5, 0.5 + gain.gain, gain)
-    return Found(mious, 4, cell, cell, Comparison(5, 0.6, best, Gain(best - 0.6, -0.01, 0.02)), others)
+    return Found(mious, 4, cell, cell, Comparison(5, 0.6, best, Gain(best - 0.6, Interval(-0.01, 0.02))), others)
 
 
 def test_the_sentences_are_honest() -> None:
-    worse = " ".join(sentences(found(0.58, Gain(-0.02, -0.03, -0.01))))
+    worse = " ".join(sentences(found(0.58, Gain(-0.02, Interval(-0.03, -0.01)))))
     assert "None of the 4 settings beats no CRF" in worse
     assert "does harm on pictures that took no part" in worse
-    better = " ".join(sentences(found(0.63, Gain(0.02, 0.01, 0.03))))
+    better = " ".join(sentences(found(0.63, Gain(0.02, Interval(0.01, 0.03)))))
     assert "beats no CRF" not in better
     assert "mIoU 63.00 against 60.00 without the CRF: +3.00 points, 95 % interval -1.00 to +2.00" in better
     assert "So the CRF helps on pictures that took no part" in better
-    assert "no gain or loss is shown" in " ".join(sentences(found(0.63, Gain(0.02, -0.01, 0.03))))
+    assert "no gain or loss is shown" in " ".join(sentences(found(0.63, Gain(0.02, Interval(-0.01, 0.03)))))
     alone = " ".join(sentences(found(0.63, None)))
     assert "All pictures were searched" in alone
     assert "outermost tried of bilateral_weight: wider ranges" in alone
@@ -187,7 +189,7 @@ def test_the_heat_map_shows_the_coarse_grid_and_the_refinement_apart() -> None:
     coarse = [Cell(xy, rgb, 3, w1, 3) for xy in (30, 40, 50) for rgb in (3, 4) for w1 in (5, 6)]
     new = [Cell(xy, rgb, 3, 6, 3) for xy in (27, 33) for rgb in (3, 4, 5)]
     mious = {cell: 0.5 + cell.bilateral_xy_std / 1000 for cell in coarse} | dict.fromkeys(new, 0.55)
-    nothing = Comparison(5, 0.6, 0.6, Gain(0, 0, 0))
+    nothing = Comparison(5, 0.6, 0.6, Gain(0, Interval(None, None)))
     result = Found(mious, len(coarse), Cell(50, 4, 3, 6, 3), new[0], nothing, None)
     grid_panel, refined_panel = panels(result)
     assert set(grid_panel[2]) == {cell for cell in coarse if cell.bilateral_weight == 6}

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from deeplab.crf_search.tallies import bootstrap_gain, mean_iou, tally
+from deeplab.crf_search.gain import gain_over, resampled_gains
+from deeplab.crf_search.tallies import mean_iou, tally
 from deeplab.metrics.confusion import confusion
 from deeplab.metrics.scores import scores
 
@@ -43,7 +44,8 @@ def test_a_class_that_is_predicted_but_nowhere_true_does_not_count() -> None:
     assert float(mean_iou(counts)) == pytest.approx((1 / 2 + 1) / 2)
     # The CRF that repairs the one pixel gains what class 0 gains, and not a class less in the mean.
     repaired = tally(np.array([[0, 0, 1]]), np.array([[0, 0, 1]]), 3)
-    assert bootstrap_gain(counts[None], repaired[None], 10, seed=0) == pytest.approx((0.25, 0.25, 0.25))
+    gain, interval = gain_over(counts[None], repaired[None], 10, seed=0)
+    assert gain == pytest.approx(0.25) and interval == (None, None)  # one picture measures no spread
 
 
 def test_bad_masks_are_refused() -> None:
@@ -55,8 +57,9 @@ def test_bad_masks_are_refused() -> None:
 
 def test_the_bootstrap_agrees_with_a_slow_loop() -> None:
     before, after = pictures(17, 0.6, 1), pictures(17, 0.7, 2)
-    fast = bootstrap_gain(before, after, 4000, seed=3)
-    assert fast.gain == pytest.approx(float(mean_iou(after.sum(0)) - mean_iou(before.sum(0))))
+    fast = np.percentile(resampled_gains(before, after, 4000, seed=3), [2.5, 97.5])
+    gain, interval = gain_over(before, after, 4000, seed=3)
+    assert gain == pytest.approx(float(mean_iou(after.sum(0)) - mean_iou(before.sum(0))))
     rng = np.random.default_rng(4)
     differences = []
     for _ in range(4000):
@@ -69,12 +72,24 @@ def test_the_bootstrap_agrees_with_a_slow_loop() -> None:
         differences.append(ious[1] - ious[0])
     low, high = np.percentile(differences, [2.5, 97.5])
     width = high - low
-    assert fast.low == pytest.approx(low, abs=0.06 * width)
-    assert fast.high == pytest.approx(high, abs=0.06 * width)
+    assert fast == pytest.approx([low, high], abs=0.06 * width)
+    assert interval.low is not None and interval.low <= fast[0] and fast[1] <= interval.high
 
 
 def test_the_bootstrap_is_paired_and_seeded() -> None:
     before = pictures(12, 0.6, 1)
-    assert bootstrap_gain(before, before, 500, seed=0) == (0, 0, 0)
+    assert gain_over(before, before, 500, seed=0) == (0, (0, 0))
     after = pictures(12, 0.7, 2)
-    assert bootstrap_gain(before, after, 1500, seed=0) == bootstrap_gain(before, after, 1500, seed=0)
+    assert gain_over(before, after, 1500, seed=0) == gain_over(before, after, 1500, seed=0)
+
+
+def test_few_pictures_give_intervals_that_hold() -> None:
+    rng = np.random.default_rng(0)
+    before, after = pictures(400, 0.6, 1), pictures(400, 0.62, 2)
+    truth = float(mean_iou(after.sum(0)) - mean_iou(before.sum(0)))
+    held = []
+    for number in range(200):
+        drawn = rng.integers(0, 400, 6)
+        low, high = gain_over(before[drawn], after[drawn], 300, number).interval
+        held.append(low <= truth <= high)
+    assert np.mean(held) > 0.9

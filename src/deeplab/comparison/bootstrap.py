@@ -5,33 +5,16 @@ sum of the drawn pictures' counts. A draw is a weight for each picture, so that 
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from deeplab.metrics.intervals import LEVEL, Interval
 from deeplab.metrics.scores import Floats, iou_of_counts, mean_over_classes
 
-LEVEL = 0.95
 FEWEST_SEEDS = 3
 _CHUNK = 200  # resamples whose weights are held as float64 at a time
-
-
-class Interval(NamedTuple):
-    """The interval of a statistic; None where it could not be measured."""
-
-    low: float | None
-    high: float | None
-
-    @property
-    def holds_zero(self) -> bool:
-        """Whether no difference is within the interval; an interval that could not be measured shows none."""
-        return self.low is None or self.high is None or self.low <= 0 <= self.high
-
-    @property
-    def turned(self) -> "Interval":
-        """That of the difference the other way round."""
-        return Interval(None if self.high is None else -self.high, None if self.low is None else -self.low)
 
 
 class Pictures:

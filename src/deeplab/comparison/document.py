@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from deeplab.comparison.bootstrap import FEWEST_SEEDS, LEVEL, Interval
+from deeplab.comparison.bootstrap import FEWEST_SEEDS
 from deeplab.comparison.comparability import Group, groups
 from deeplab.comparison.curves import CURVES, MOST_POINTS, read_curves
 from deeplab.comparison.pairs import Difference, Pair, Scorer, all_pairs, common, comparable, has_crf, ranked
 from deeplab.comparison.run import Run
 from deeplab.comparison.sentences import crf_verdict, number, verdict
 from deeplab.comparison.variants import Variant, group
+from deeplab.metrics.intervals import LEVEL, Interval
 from deeplab.metrics.scores import class_iou
 from deeplab.reporting.run_files import code_version
 

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deeplab.comparison import jackknife
-from deeplab.comparison.bootstrap import FEWEST_SEEDS, Interval, Pictures, interval, mean_of, over_seeds
+from deeplab.comparison.bootstrap import FEWEST_SEEDS, Pictures, interval, mean_of, over_seeds
 from deeplab.comparison.comparability import Group
 from deeplab.comparison.run import Run
 from deeplab.comparison.variants import Variant
+from deeplab.metrics import jackknife
+from deeplab.metrics.intervals import Interval
 from deeplab.metrics.scores import Floats, class_counts, iou_of_counts, mean_over_classes
 
 # With more variants than this each is compared with the best one alone.

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from deeplab.comparison.bootstrap import FEWEST_SEEDS, Interval
+from deeplab.comparison.bootstrap import FEWEST_SEEDS
 from deeplab.comparison.pairs import Difference, Pair, comparable
 from deeplab.comparison.variants import Variant
+from deeplab.metrics.intervals import Interval
 
 
 def points(value: float) -> str:

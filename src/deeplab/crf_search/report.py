@@ -45,20 +45,23 @@ def sentences(found: Found) -> list[str]:
 
 
 def _against(scores: Comparison, best: Cell) -> str:
-    gain = scores.gain
+    gain, (low, high) = scores.gain
+    measured = "its interval cannot be measured on these pictures"
+    if low is not None and high is not None:
+        measured = f"95 % interval {100 * low:+.2f} to {100 * high:+.2f} over pictures"
     return (
         f"{best.text()} gives mIoU {percent(scores.miou_crf)} against {percent(scores.miou)} without the CRF: "
-        f"{100 * gain.gain:+.2f} points, 95 % interval {100 * gain.low:+.2f} to {100 * gain.high:+.2f} (paired "
-        "bootstrap over pictures)"
+        f"{100 * gain:+.2f} points, {measured}"
     )
 
 
 def _verdict(scores: Comparison) -> str:
-    if scores.gain.low > 0:
+    if scores.gain.interval.holds_zero:
+        why = "The interval holds 0" if scores.gain.interval.low is not None else "There is no interval"
+        return f"{why}: on pictures that took no part in the search, no gain or loss is shown."
+    if scores.gain.gain > 0:
         return "So the CRF helps on pictures that took no part in the search."
-    if scores.gain.high < 0:
-        return "So the CRF does harm on pictures that took no part in the search: leave it out (crf=none)."
-    return "The interval holds 0: on pictures that took no part in the search, no gain or loss is shown."
+    return "So the CRF does harm on pictures that took no part in the search: leave it out (crf=none)."
 
 
 def table(found: Found, rows: int = 10) -> Table:
@@ -105,7 +108,7 @@ def _numbers(scores: Comparison) -> dict[str, Any]:
         "miou": scores.miou,
         "miou_crf": scores.miou_crf,
         "gain": gain.gain,
-        "interval": [gain.low, gain.high],
+        "interval": list(gain.interval),
     }
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from deeplab.crf_search.cells import AXES, Cell, Values, around, at_edge, grid
+from deeplab.crf_search.gain import Gain, gain_over
 from deeplab.crf_search.scorer import Scorer
 from deeplab.crf_search.store import Setting
-from deeplab.crf_search.tallies import Gain, bootstrap_gain, mean_iou
+from deeplab.crf_search.tallies import mean_iou
 from deeplab.errors import InputError
 
 
@@ -121,5 +122,5 @@ def compare(plan: Plan, scorer: Scorer, indices: Sequence[int], best: Cell, keep
     """Compare a cell with no CRF on the pictures; `keep` leaves their scores on the disk."""
     before, after = scorer.score(indices, [None, best], "winner" if keep else "held-out pictures", keep)
     mious = mean_iou(np.stack([before.sum(0), after.sum(0)]))
-    gain = bootstrap_gain(before, after, plan.bootstrap, plan.seed)
+    gain = gain_over(before, after, plan.bootstrap, plan.seed)
     return Comparison(len(indices), float(mious[0]), float(mious[1]), gain)

@@ -3,7 +3,7 @@
 The three sums over a picture's confusion matrix are all that mIoU needs of it; a tally is int64 (3, K).
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,30 +43,3 @@ def mean_iou(tallies: Any) -> Floats:
     number = present.sum(-1)
     mean: Floats = np.divide(iou.sum(-1), number, out=np.full(number.shape, np.nan), where=number > 0)
     return mean
-
-
-class Gain(NamedTuple):
-    """Difference of mIoU, as fractions of 1, and its 95 % interval."""
-
-    gain: float
-    low: float
-    high: float
-
-
-def bootstrap_gain(before: Tally, after: Tally, repeats: int, seed: int) -> Gain:
-    """Return mIoU(after) - mIoU(before) over the same pictures, and the percentile interval of a paired bootstrap.
-
-    Pictures are drawn with replacement, the same ones for both; a draw is a weight for each picture, so that all
-    resampled sums are one matrix product. before, after: (N, 3, K).
-    """
-    N = len(before)
-    rng = np.random.default_rng(seed)
-    flat = np.concatenate([before.reshape(N, -1), after.reshape(N, -1)], axis=1).astype(np.float64)
-    differences = []
-    for start in range(0, repeats, 1000):
-        weights = rng.multinomial(N, np.full(N, 1 / N), size=min(1000, repeats - start))
-        sums = (weights.astype(np.float64) @ flat).reshape(len(weights), 2, *before.shape[1:])
-        scores = mean_iou(sums)
-        differences.append(scores[:, 1] - scores[:, 0])
-    low, high = np.nanpercentile(np.concatenate(differences), [2.5, 97.5])
-    return Gain(float(mean_iou(after.sum(0)) - mean_iou(before.sum(0))), float(low), float(high))

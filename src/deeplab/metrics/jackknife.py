@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
-from deeplab.comparison.bootstrap import LEVEL, Interval
+from deeplab.metrics.intervals import LEVEL, Interval
 from deeplab.metrics.scores import Floats
 
 
