@@ -86,11 +86,12 @@ class Run:
         for pid in self.members():
             try:
                 variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+                parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
             except OSError:
                 continue
             rank = next((int(each[11:]) for each in variables if each.startswith(b"LOCAL_RANK=")), 0)
-            if rank > 0:
-                by_rank.setdefault(rank, pid)
+            if rank > 0 and parent == self.process.pid:  # not what that process started itself
+                by_rank[rank] = pid
         return [by_rank[rank] for rank in sorted(by_rank)]
 
     def nobody_left(self, seconds: float = 15) -> None:

@@ -107,3 +107,13 @@ def test_why_a_job_failed_that_said_it(squeue: Squeue, tmp_path: Path) -> None:
     )
     squeue("7_0|CANCELLED|None|n1")
     assert waited(tmp_path, lambda: "Left on SIGTERM.").error == "CANCELLED on n1 in Slurm: Left on SIGTERM."
+
+
+def test_a_run_that_wrote_its_reason_down_alone(squeue: Squeue, tmp_path: Path) -> None:
+    squeue("7_0|FAILED|NonZeroExitCode|n1")
+    (tmp_path / "0").mkdir()
+
+    def outcome() -> None:
+        write_json(tmp_path / "0" / "run.json", {"state": "failed", "error": "Process 1 of 2 was lost."})
+
+    assert waited(tmp_path, outcome).error == "Process 1 of 2 was lost."

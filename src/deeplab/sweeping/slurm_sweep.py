@@ -38,6 +38,7 @@ class QueuedJob:
     errors: Path
     seen: Entry | None = None
     found_ended: int = 0
+    begun: float = field(default_factory=time.time)
 
 
 @dataclass
@@ -91,7 +92,7 @@ class SlurmSweep:
                     self.record.save()
             each.found_ended = each.found_ended + 1 if entry is None or entry.over else 0
             if each.found_ended >= TIMES:
-                self._ended(each.job, _why(each))
+                self._ended(each.job, _why(each, self.record.place(each.job) / RUN))
 
     def _ended(self, job: Job, error: str | None) -> None:
         job.state, job.error = ("finished", None) if error is None else ("failed", error)
@@ -111,14 +112,22 @@ def take_results(record: SweepRecord, job: Job) -> None:
     record.add_results(job)
 
 
-def _why(each: QueuedJob) -> str:
+def _why(each: QueuedJob, run_json: Path) -> str:
     """What the job left as its reason, and Slurm's, if it says more."""
-    outcome, seen = each.outcome(), each.seen
+    outcome, seen = each.outcome() or _written_down(run_json, each.begun), each.seen
     if outcome is not None:
         return outcome if seen is None or seen.state in ("COMPLETED", "FAILED") else f"{seen} in Slurm: {outcome}"
     state = "left Slurm's queue without a result" if seen is None else f"{seen} in Slurm, without a result"
     last = _srun_said(each.errors)
     return f"{state}: {last}" if last else state
+
+
+def _written_down(run_json: Path, since: float) -> str | None:
+    """Why the run failed, by its own record: a process that is ended from beside its main thread leaves no more."""
+    if not run_json.is_file() or run_json.stat().st_mtime < since:
+        return None
+    error = read_json(run_json).get("error")
+    return error if isinstance(error, str) else None
 
 
 def _srun_said(errors: Path) -> str:
