@@ -125,7 +125,8 @@ def test_wandb_report_without_its_extra(tmp_path: Path) -> None:
     scored_run(tmp_path / "run", 0)
     done = deeplab_compare("run", "output=out", "wandb=true", cwd=tmp_path, before=WITHOUT_WORKSPACES)
     assert done.returncode == 2
-    assert done.stderr == "deeplab compare: wandb=true needs the extra wandb: pip install 'deeplab[wandb]'.\n"
+    remedy = "pip install -c constraints.txt '.[wandb]'"
+    assert done.stderr == f"deeplab compare: wandb=true needs the extra wandb: {remedy}.\n"
     assert not (tmp_path / "out").exists()
 
 

@@ -173,7 +173,9 @@ def test_slurm_where_there_is_none(run, scenes, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     run(*sweep).refused("hydra/launcher=slurm: there is no sbatch here")
     monkeypatch.setattr("deeplab.config.sweep_launcher._slurm_is_installed", lambda: False)
-    run(*sweep).refused("hydra/launcher=slurm needs submitit, which is not installed: pip install 'deeplab[sweep]'")
+    run(*sweep).refused(
+        "hydra/launcher=slurm needs submitit, which is not installed: pip install -c constraints.txt '.[sweep]'"
+    )
     assert not (tmp_path / "sweep" / "sweep.json").exists()
 
 

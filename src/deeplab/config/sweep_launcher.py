@@ -117,7 +117,7 @@ def check_installed(arguments: Sequence[str]) -> None:
     """Raise InputError if a launcher is asked for that this installation does not have."""
     asked = next((each for each in arguments if each.startswith("hydra/launcher=slurm")), None)
     if asked is not None and not _slurm_is_installed():
-        raise InputError(f"{asked} needs submitit, which is not installed: pip install 'deeplab[sweep]'.")
+        raise InputError(f"{asked} needs submitit, which is not installed: pip install -c constraints.txt '.[sweep]'.")
 
 
 def _slurm_is_installed() -> bool:
