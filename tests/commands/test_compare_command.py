@@ -116,6 +116,7 @@ WITHOUT_WORKSPACES = "sys.modules['wandb_workspaces'] = None"
 # The last page's text is asked for when the others are written.
 CTRL_C = """
 import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests were started in the background
 import deeplab.comparison_views.page as views
 views.page = lambda document, gallery: type("Text", (), {"encode": lambda self: os.kill(os.getpid(), signal.SIGINT)})()
 """
