@@ -31,6 +31,7 @@ from deeplab.training.finite_loss import LossNotFinite
 from deeplab.training.seeding import RankSeed
 
 FOLDER, RANKS, RANK = Path(sys.argv[1]), int(sys.argv[2]), int(os.environ.get("LOCAL_RANK", "0"))
+PLACE = FOLDER / f"of_{RANKS}"  # runs of one process and of two are made at the same time
 STEPS = 20
 
 
@@ -51,7 +52,7 @@ class Exchanges(pl.Callback):
 
 def trainer_of(name: str, steps: int, callbacks: list[pl.Callback], **options: Any) -> pl.Trainer:
     spread = {"devices": RANKS, "strategy": "ddp"} if RANKS > 1 else {}
-    return make_trainer(FOLDER / name, steps, callbacks, **{"precision": "64-true", **spread, **options})
+    return make_trainer(PLACE / name, steps, callbacks, **{"precision": "64-true", **spread, **options})
 
 
 def shared_batches(**options: Any) -> Batches:
@@ -82,7 +83,7 @@ def evaluate() -> dict[str, Any]:
     """Validation in training, before and after the CRF, of three pictures: one rank has two of them."""
     crf = CRFEvaluation(CRFParams(iterations=2), "exact", NAMES, workers=1, max_pixels=600)
     pictures = make_pictures(2) + make_pictures(1, height=30, width=40)
-    best, last = checkpoint_callbacks(FOLDER / "evaluate" / "checkpoints", 2)
+    best, last = checkpoint_callbacks(PLACE / "evaluate" / "checkpoints", 2)
     trainer = trainer_of(
         "evaluate", 2, [crf, best, last], val_check_interval=2, check_val_every_n_epoch=None, enable_checkpointing=True
     )
