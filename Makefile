@@ -34,7 +34,7 @@ test: $(STAMP) ## the fast tests
 	$(PYTEST) -n 2 --dist loadfile -m "not slow and not slurm and not browser and not soak"
 
 test-all: $(STAMP) ## all tests but the soak
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "not soak"
+	$(PYTEST) -n 2 --dist loadfile -m "not soak"
 
 # One rank beside two; what each kill did stands at the end.
 soak: $(STAMP) ## runs killed at random moments (KILLS=60), about 20 minutes

@@ -15,15 +15,6 @@ import pytest
 SCRIPT = Path(__file__).with_name("cluster.sh")
 SOURCES = Path(__file__).parents[2] / "src"
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Take Slurm's file first: it waits most of its minutes, and at the end one process of the tests would idle.
-
-    xdist keeps to it with --no-loadscope-reorder.
-    """
-    items.sort(key=lambda item: item.get_closest_marker("slurm") is None)
-
-
 # A network of a few milliseconds a step, on scenes of 48 x 40 pixels.
 TINY = (
     "model/backbone=resnet18",
