@@ -97,7 +97,7 @@ def _fit(
     from deeplab.config.same import what_is_the_same
     from deeplab.training.checkpoint_writing import PREVIOUS, WholeFiles
     from deeplab.training.checkpoints import checkpoint_callbacks
-    from deeplab.training.finite_loss import LossNotFinite
+    from deeplab.training.finite_loss import NonFiniteLossError
     from deeplab.training.leaving import LeaveBetweenBatches
     from deeplab.training.media_logging import MediaLogger, ValidationMedia
     from deeplab.training.seeding import RankSeed
@@ -130,7 +130,7 @@ def _fit(
     try:
         trainer.fit(module, datamodule=data, ckpt_path=run.resume, weights_only=True)
     except RuntimeError as error:
-        bad = _first_cause(error, LossNotFinite)
+        bad = _first_cause(error, NonFiniteLossError)
         if bad is None:
             raise
         raise InputError(_not_finite(bad, folder)) from error

@@ -143,6 +143,7 @@ def test_a_folder_that_holds_a_sweep_is_not_written_over(run, scenes, tmp_path):
     (tmp_path / "sweep" / "sweep.json").write_text("{}")
     result = run("train", "-m", *scenes, "seed=0,1", "hydra.sweep.dir=sweep")
     result.refused("holds a sweep already: go on with it by resume_sweep=")
+    assert {each.name: each.read_text() for each in (tmp_path / "sweep").iterdir()} == {"sweep.json": "{}"}
 
 
 def test_a_sweep_that_cannot_be_continued(run, scenes, tmp_path):
@@ -156,6 +157,8 @@ def test_a_sweep_that_cannot_be_continued(run, scenes, tmp_path):
     run("train", "resume_sweep=nowhere").refused("there is no sweep.json in it")
     run("train", "sweep=nowhere").refused("There is no sweep=nowhere; choose one of", "voc12_subset_heads")
     run("train", "-m", *scenes, "seed=0,1", "jobs=0").refused("jobs=0: it must be a whole number, at least 1")
+    assert json.loads((tmp_path / "sweep" / "sweep.json").read_text()) == document
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_more_gpus_than_there_are(run, scenes, tmp_path, monkeypatch):
@@ -186,6 +189,7 @@ def test_what_slurm_refuses(run, scenes, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     result = run("train", "-m", *scenes, "seed=0,1", "hydra/launcher=slurm", "hydra.sweep.dir=sweep")
     result.refused("Slurm does not take the jobs (sbatch: error: invalid partition specified: gpu)")
+    assert not (tmp_path / "sweep" / "0").exists() and not (tmp_path / "sweep" / "1").exists()
 
 
 def test_the_command_that_wandbs_agent_builds(run, tmp_path):

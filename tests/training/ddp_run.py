@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from deeplab.crf.params import CRFParams
 from deeplab.training.checkpoints import checkpoint_callbacks
 from deeplab.training.crf_evaluation import CRFEvaluation
-from deeplab.training.finite_loss import LossNotFinite
+from deeplab.training.finite_loss import NonFiniteLossError
 from deeplab.training.seeding import RankSeed
 
 FOLDER, RANKS, RANK = Path(sys.argv[1]), int(sys.argv[2]), int(os.environ.get("LOCAL_RANK", "0"))
@@ -108,7 +108,7 @@ def not_finite() -> dict[str, Any]:
     data.make = spoilt
     try:
         trainer_of("not_finite", 2, []).fit(make_module(), data)
-    except LossNotFinite as error:
+    except NonFiniteLossError as error:
         return {"step": error.step, "ids": error.ids}
     raise AssertionError("trained on NaN")
 

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins import MixedPrecision
 
-from deeplab.training.finite_loss import LossNotFinite
+from deeplab.training.finite_loss import NonFiniteLossError
 
 MULTIPLIERS = dict.fromkeys(("backbone_weight", "backbone_bias", "head_weight", "head_bias"), 1.0)
 
@@ -91,7 +91,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_pictures(
 
     data.make = spoilt
     module = segmentation(tiny(), batch_size_per_device=3)
-    with pytest.raises(LossNotFinite, match="step 2") as error:
+    with pytest.raises(NonFiniteLossError, match="step 2") as error:
         trainer(4).fit(module, data)
     assert (error.value.step, error.value.ids) == (2, [f"0_2_{i}" for i in range(8)])
     assert all(p.isfinite().all() for p in module.parameters())

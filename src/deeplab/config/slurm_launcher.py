@@ -15,11 +15,22 @@ from typing import Any
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as SubmititLauncher
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from deeplab.config.sweep_jobs import ThisProcess, added, composed, entered, names, open_record, returned
+from deeplab.config.sweep_jobs import (
+    ThisProcess,
+    added,
+    composed,
+    entered,
+    leave_another_sweep_alone,
+    names,
+    open_record,
+    returned,
+    sweep_folder,
+)
 from deeplab.errors import InputError, RunEndedError
 from deeplab.reporting.run_files import RUN, read_json
 from deeplab.sweeping.record import Job, SweepRecord
@@ -41,6 +52,11 @@ class SlurmLauncher(SubmititLauncher):
     def __init__(self, resume: bool = False, **settings: Any) -> None:
         super().__init__(**settings)
         self.resume = resume
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        if not self.resume:
+            leave_another_sweep_alone(config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         sweep = self._open()
@@ -65,7 +81,7 @@ class SlurmLauncher(SubmititLauncher):
             return ThisProcess.sweep
         if not shutil.which("sbatch"):
             raise InputError("hydra/launcher=slurm: there is no sbatch here; call it on a machine of a Slurm cluster.")
-        record = open_record(Path(str(self.config.hydra.sweep.dir)).resolve(), sys.argv[1:], self.resume)
+        record = open_record(sweep_folder(self.config), sys.argv[1:], self.resume)
         if self.resume:
             _take_over(record)
         ThisProcess.sweep = SlurmSweep(record)

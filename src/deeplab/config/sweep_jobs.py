@@ -27,17 +27,27 @@ class ThisProcess:
     sweep: ClassVar[Sweep | SlurmSweep | None] = None
 
 
-def open_record(folder: Path, arguments: list[str], resume: bool) -> SweepRecord:
-    """The record of a sweep in `folder`, kept for this process.
+def sweep_folder(config: DictConfig) -> Path:
+    """Where a sweep's record and its jobs lie."""
+    return Path(str(config.hydra.sweep.dir)).resolve()
 
-    Raises InputError for a folder that holds a sweep already, unless it is to be resumed, and without one then.
-    """
-    old = read_sweep(folder).jobs if resume else []
-    if not resume and (folder / SWEEP).exists():
+
+def leave_another_sweep_alone(config: DictConfig) -> None:
+    """Raise InputError for a folder that holds a sweep already; to be asked before Hydra's sweeper writes into it."""
+    folder = sweep_folder(config)
+    if (folder / SWEEP).exists():
         raise InputError(
             f"{folder} holds a sweep already: go on with it by resume_sweep={folder}, or set hydra.sweep.dir to "
             "another place."
         )
+
+
+def open_record(folder: Path, arguments: list[str], resume: bool) -> SweepRecord:
+    """The record of a sweep in `folder`, kept for this process.
+
+    Raises InputError for a folder without a sweep that is to be resumed.
+    """
+    old = read_sweep(folder).jobs if resume else []
     folder.mkdir(parents=True, exist_ok=True)
     _log_to(folder / "sweep.log")
     record = SweepRecord(folder, [each for each in arguments if not each.startswith("hydra.launcher.resume=")], old)

@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -18,7 +17,17 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from deeplab.config.sweep_jobs import ThisProcess, added, composed, entered, names, open_record, returned
+from deeplab.config.sweep_jobs import (
+    ThisProcess,
+    added,
+    composed,
+    entered,
+    leave_another_sweep_alone,
+    names,
+    open_record,
+    returned,
+    sweep_folder,
+)
 from deeplab.errors import InputError
 from deeplab.sweeping.places import Places, visible_gpus
 from deeplab.sweeping.record import Job, SweepRecord
@@ -44,6 +53,8 @@ class ProcessLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.hydra_context = config, hydra_context
+        if not self.resume:
+            leave_another_sweep_alone(config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         configs = [composed(self, number, each) for number, each in enumerate(job_overrides, initial_job_idx)]
@@ -60,7 +71,7 @@ class ProcessLauncher(Launcher):
             return ThisProcess.sweep
         if os.environ.get("TORCHELASTIC_RUN_ID"):
             raise InputError("A sweep starts its jobs by itself: call it without torchrun.")
-        folder = Path(str(self.config.hydra.sweep.dir)).resolve()
+        folder = sweep_folder(self.config)
         record = open_record(folder, sys.argv[1:], self.resume)
         gpus = [] if all(config.trainer.accelerator == "cpu" for config in configs) else visible_gpus()
         places = Places(min(self.jobs, len(configs)) if len(configs) > 1 else self.jobs, gpus)
