@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deeplab.comparison.bootstrap import Pictures, interval, mean_of, over_seeds
 from deeplab.comparison.run import Run, read_runs
 from deeplab.comparison.run_folders import find_runs
 from deeplab.comparison.variants import group
 from deeplab.metrics import jackknife
+from deeplab.metrics.bootstrap import Pictures, interval, mean_of, over_seeds
 from deeplab.metrics.intervals import Interval
 from deeplab.metrics.scores import class_counts, iou_of_counts, mean_over_classes
 
@@ -101,7 +101,7 @@ def pictures(counts: list[np.ndarray], count: int, rounds: int) -> list[list[Hel
         for each in counts:
             drawn = each[chosen]
             estimate.append(scores(drawn.sum(0)))
-            without.append(scores(drawn.sum(0) - drawn))
+            without.append(scores(jackknife.left_out(drawn)))
             resampled.append(mean_of([draws.miou(drawn[:, seed]) for seed in range(drawn.shape[1])]))
         one = []
         for i, j in pairs:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deeplab.comparison.bootstrap import Pictures, interval, mean_of, over_seeds
+from deeplab.metrics.bootstrap import Pictures, interval, mean_of, over_seeds
 from deeplab.metrics.intervals import Interval
 from deeplab.metrics.scores import class_counts, class_iou, mean_iou, scores
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deeplab.comparison.bootstrap import Pictures, interval, over_seeds
 from deeplab.metrics import jackknife
+from deeplab.metrics.bootstrap import Pictures, interval, over_seeds
 from deeplab.metrics.intervals import Interval
 from deeplab.metrics.jackknife import Variance
 from deeplab.metrics.scores import class_counts, iou_of_counts, mean_iou, mean_over_classes

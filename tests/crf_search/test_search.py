@@ -179,7 +179,10 @@ def test_the_sentences_are_honest() -> None:
     assert "beats no CRF" not in better
     assert "mIoU 63.00 against 60.00 without the CRF: +3.00 points, 95 % interval -1.00 to +2.00" in better
     assert "So the CRF helps on pictures that took no part" in better
-    assert "no gain or loss is shown" in " ".join(sentences(found(0.63, Gain(0.02, Interval(-0.01, 0.03)))))
+    assert "The interval holds 0: " in " ".join(sentences(found(0.63, Gain(0.02, Interval(-0.01, 0.03)))))
+    unknown = " ".join(sentences(found(0.63, Gain(0.02, Interval(None, None)))))
+    assert "+2.00 points, its interval cannot be measured on these pictures." in unknown
+    assert "There is no interval: on pictures that took no part in the search, no gain or loss is shown." in unknown
     alone = " ".join(sentences(found(0.63, None)))
     assert "All pictures were searched" in alone
     assert "outermost tried of bilateral_weight: wider ranges" in alone

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from deeplab.crf_search.gain import gain_over, resampled_gains
+from deeplab.crf_search.gain import gain_over
 from deeplab.crf_search.tallies import mean_iou, tally
+from deeplab.metrics.bootstrap import Pictures, interval
 from deeplab.metrics.confusion import confusion
 from deeplab.metrics.scores import scores
 
@@ -44,8 +45,8 @@ def test_a_class_that_is_predicted_but_nowhere_true_does_not_count() -> None:
     assert float(mean_iou(counts)) == pytest.approx((1 / 2 + 1) / 2)
     # The CRF that repairs the one pixel gains what class 0 gains, and not a class less in the mean.
     repaired = tally(np.array([[0, 0, 1]]), np.array([[0, 0, 1]]), 3)
-    gain, interval = gain_over(counts[None], repaired[None], 10, seed=0)
-    assert gain == pytest.approx(0.25) and interval == (None, None)  # one picture measures no spread
+    gain, wide = gain_over(counts[None], repaired[None], 10, seed=0)
+    assert gain == pytest.approx(0.25) and wide == (None, None)  # one picture measures no spread
 
 
 def test_bad_masks_are_refused() -> None:
@@ -57,8 +58,9 @@ def test_bad_masks_are_refused() -> None:
 
 def test_the_bootstrap_agrees_with_a_slow_loop() -> None:
     before, after = pictures(17, 0.6, 1), pictures(17, 0.7, 2)
-    fast = np.percentile(resampled_gains(before, after, 4000, seed=3), [2.5, 97.5])
-    gain, interval = gain_over(before, after, 4000, seed=3)
+    draws = Pictures(17, 4000, 3)
+    fast = interval(mean_iou(draws.sums(after)) - mean_iou(draws.sums(before)))
+    gain, wide = gain_over(before, after, 4000, seed=3)
     assert gain == pytest.approx(float(mean_iou(after.sum(0)) - mean_iou(before.sum(0))))
     rng = np.random.default_rng(4)
     differences = []
@@ -72,8 +74,8 @@ def test_the_bootstrap_agrees_with_a_slow_loop() -> None:
         differences.append(ious[1] - ious[0])
     low, high = np.percentile(differences, [2.5, 97.5])
     width = high - low
-    assert fast == pytest.approx([low, high], abs=0.06 * width)
-    assert interval.low is not None and interval.low <= fast[0] and fast[1] <= interval.high
+    assert fast == pytest.approx((low, high), abs=0.06 * width)
+    assert wide.low is not None and wide.low <= fast.low and fast.high <= wide.high
 
 
 def test_the_bootstrap_is_paired_and_seeded() -> None:

@@ -1,5 +1,6 @@
 """Jobs in Slurm's queue as a `squeue` of ours tells of them."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from deeplab.sweeping import slurm_sweep
 from deeplab.sweeping.record import Job, SweepRecord, read_sweep
 from deeplab.sweeping.slurm_queue import Entry, queue
 from deeplab.sweeping.slurm_sweep import FINISHED, QueuedJob, SlurmSweep
+from deeplab.sweeping.sweep import SweepStoppedError
 
 Squeue = Callable[..., None]
 
@@ -98,6 +100,21 @@ def test_a_job_that_goes_back_into_the_queue_has_not_ended(squeue: Squeue, tmp_p
     write_json(tmp_path / "0" / "metrics.json", {"miou": 0.5, "miou_crf": None})
     job = waited(tmp_path, lambda: next(outcomes))
     assert (job.state, job.error, job.seconds, job.miou) == ("finished", None, 12.5, 0.5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_that_is_left_says_where_its_jobs_are(squeue: Squeue, tmp_path: Path, number: signal.Signals) -> None:
+    squeue("7_0|RUNNING|None|n1")
+
+    def told() -> None:
+        if read_sweep(tmp_path).jobs[0].state == "running":
+            signal.raise_signal(number)
+
+    with pytest.raises(SweepStoppedError) as stopped:
+        waited(tmp_path, told)
+    assert stopped.value.number == number
+    [job] = read_sweep(tmp_path).jobs
+    assert (job.state, job.error) == ("running", "goes on as Slurm's job 7_0")
 
 
 def test_why_a_job_failed_that_said_it(squeue: Squeue, tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ def test_what_a_run_writes(
     crf = CRFEvaluation(CRFParams(iterations=1), "exact", NAMES, workers=1)
     options = {"val_check_interval": 4, "check_val_every_n_epoch": None, "log_every_n_steps": 2}
     module = segmentation(tiny(scales=(1.0, 0.75, 0.5)))
-    trainer(8, [Throughput(8), crf], **options).fit(module, batches(), loader(pictures[:1]))
+    fit = trainer(8, [Throughput(8), crf], **options)
+    fit.fit(module, batches(), loader(pictures[:1]))
+    assert {"train/loss", "train/grad_norm", "train/images_per_second", "val/miou"} <= set(fit.callback_metrics)
     written = rows(tmp_path)
     trained, validated = ([row for row in written if row[key]] for key in ("train/loss", "val/miou"))
     assert [row["step"] for row in trained] == ["2", "4", "6", "8"]

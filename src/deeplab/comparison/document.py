@@ -9,13 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from deeplab.comparison.bootstrap import FEWEST_SEEDS
 from deeplab.comparison.comparability import Group, groups
 from deeplab.comparison.curves import CURVES, MOST_POINTS, read_curves
-from deeplab.comparison.pairs import Difference, Pair, Scorer, all_pairs, common, comparable, has_crf, ranked
+from deeplab.comparison.pairs import (
+    FEWEST_CLASS_PICTURES,
+    Difference,
+    Pair,
+    Scorer,
+    all_pairs,
+    common,
+    comparable,
+    has_crf,
+    ranked,
+)
 from deeplab.comparison.run import Run
 from deeplab.comparison.sentences import crf_verdict, number, verdict
 from deeplab.comparison.variants import Variant, group
+from deeplab.metrics.bootstrap import FEWEST_SEEDS
 from deeplab.metrics.intervals import LEVEL, Interval
 from deeplab.metrics.scores import class_iou
 from deeplab.reporting.run_files import code_version
@@ -40,7 +50,13 @@ def compare(runs: Sequence[Run], repeats: int, seed: int) -> tuple[Plain, list[G
         "format": FORMAT,
         "created": time.strftime("%Y-%m-%d %H:%M"),
         "version": code_version(),
-        "bootstrap": {"resamples": repeats, "seed": seed, "level": LEVEL, "fewest_seeds": FEWEST_SEEDS},
+        "bootstrap": {
+            "resamples": repeats,
+            "seed": seed,
+            "level": LEVEL,
+            "fewest_seeds": FEWEST_SEEDS,
+            "fewest_class_pictures": FEWEST_CLASS_PICTURES,
+        },
         "headline": _headline(sections, runs),
         "warnings": [*apart, *(each for section in sections for each in section.pop("warnings"))],
         "notes": [*_notes(variants), *(each for section in sections for each in section.pop("notes"))],

@@ -16,6 +16,7 @@ from deeplab.comparison.pairs import comparable
 from deeplab.comparison.run import Run
 from deeplab.comparison.variants import Variant
 from deeplab.data.palette import class_palette, voc_palette
+from deeplab.data.picture_size import check_size
 from deeplab.errors import InputError
 from deeplab.metrics.scores import mean_iou
 
@@ -257,7 +258,9 @@ def read_labels(path: Path) -> Labels:
     Raises InputError for a file that is missing or no such map.
     """
     try:
-        with Image.open(path) as image:
+        data = path.read_bytes()
+        check_size(data, path)
+        with Image.open(io.BytesIO(data)) as image:
             if image.mode not in ("P", "L", "1"):
                 raise InputError(f"{path}: it holds colours, not labels")
             return np.array(image, dtype=np.uint8)

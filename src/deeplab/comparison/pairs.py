@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deeplab.comparison.bootstrap import FEWEST_SEEDS, Pictures, interval, mean_of, over_seeds
 from deeplab.comparison.comparability import Group
 from deeplab.comparison.run import Run
 from deeplab.comparison.variants import Variant
 from deeplab.metrics import jackknife
+from deeplab.metrics.bootstrap import FEWEST_SEEDS, Pictures, interval, mean_of, over_seeds
 from deeplab.metrics.intervals import Interval
 from deeplab.metrics.scores import Floats, class_counts, iou_of_counts, mean_over_classes
 
@@ -37,7 +37,7 @@ class Difference:
     class_intervals: list[Interval] | None
 
     @property
-    def widest(self) -> Interval:
+    def deciding(self) -> Interval:
         """The interval that decides: over pictures and seeds where there is one, else over pictures alone."""
         return self.over_pictures if self.over_seeds is None else self.over_seeds
 
@@ -142,7 +142,8 @@ class Scorer:
         if min(len(one), len(other)) >= FEWEST_SEEDS:
             same = first[0] is second[0]
             drawn = [over_seeds(side, self.seed, 0 if same else n) for n, side in enumerate(resampled)]
-            paired = [run.seed for run in first[0]] == [run.seed for run in second[0]]
+            numbers = [[run.seed for run in side[0]] for side in (first, second)]
+            paired = same or (None not in numbers[0] and numbers[0] == numbers[1])
             errors = [error, *(jackknife.over_seeds(each) for each in ([mious[0] - mious[1]] if paired else mious))]
             seeds = jackknife.widened(interval(drawn[0] - drawn[1]), difference, jackknife.added(errors))
         classes = mean_of([each.iou for each in one]) - mean_of([each.iou for each in other])

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from deeplab.comparison.bootstrap import FEWEST_SEEDS
 from deeplab.comparison.pairs import Difference, Pair, comparable
 from deeplab.comparison.variants import Variant
+from deeplab.metrics.bootstrap import FEWEST_SEEDS
 from deeplab.metrics.intervals import Interval
 
 
@@ -57,7 +57,7 @@ def crf_verdict(variant: Variant, gain: Difference) -> str:
 
 def _certainty(difference: Difference, turned: bool, undecided: str) -> str:
     """What the interval that decides says of the claim before it, `turned` if that names the second side first."""
-    interval = difference.widest.turned if turned else difference.widest
+    interval = difference.deciding.turned if turned else difference.deciding
     text = f", 95 % interval {span(interval)} over pictures "
     text += "alone, and seed noise is not measured" if difference.over_seeds is None else "and seeds"
     if interval.low is None:

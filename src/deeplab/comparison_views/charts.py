@@ -8,8 +8,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from deeplab.comparison.pairs import FEWEST_CLASS_PICTURES
-
 Plain = dict[str, Any]
 # Okabe and Ito's colours, told apart by colour-blind readers; black and yellow, which vanish on a dark or a light page,
 # are left out.
@@ -20,10 +18,6 @@ BANDS = {
     "trimap": "bands around the truth's void outlines (trimaps, the paper's figure 10)",
     "class_edges": "bands around the truth's edges between classes (not the paper's trimaps)",
 }
-CLASS_INTERVALS = (
-    "Intervals are over pictures alone and count no seeds; "
-    f"a class in fewer than {FEWEST_CLASS_PICTURES} pictures has none."
-)
 
 
 @dataclass
@@ -52,7 +46,7 @@ def group_charts(document: Plain, number: int) -> list[Chart]:
         _scores(document, ordered),
         _differences(group),
         _class_bars(group, ordered, document),
-        _class_differences(group),
+        _class_differences(group, document),
         _crf_gains(group, document),
         _boundaries(ordered, document),
         _confusion(group, ordered),
@@ -195,22 +189,27 @@ def _class_bars(group: Plain, variants: Sequence[Plain], document: Plain) -> Cha
     return Chart("classes", "IoU of each class", text, figures)
 
 
-def _class_differences(group: Plain) -> Chart:
+def _class_differences(group: Plain, document: Plain) -> Chart:
     figures = {}
     for pair in group["pairs"]:
         for key, label in (("after", "after the CRF"), ("before", "before the CRF")):
             if pair[key]:
                 title = f"{pair['a']} − {pair['b']}, {label}"
                 figures[title] = _bars(group, pair[key], "difference of IoU in points")
-    text = f"Above 0 the first is better on this class. {CLASS_INTERVALS}"
+    text = f"Above 0 the first is better on this class. {_class_intervals(document)}"
     return Chart("class-differences", "Which classes make the difference", text, figures)
+
+
+def _class_intervals(document: Plain) -> str:
+    fewest = document["bootstrap"]["fewest_class_pictures"]
+    return f"Intervals are over pictures alone and count no seeds; a class in fewer than {fewest} pictures has none."
 
 
 def _crf_gains(group: Plain, document: Plain) -> Chart:
     figures = {}
     for gain in group["crf_gains"]:
         figures[gain["variant"]] = _bars(group, gain, "change of IoU in points")
-    text = f"Below 0 the CRF did harm. {CLASS_INTERVALS}"
+    text = f"Below 0 the CRF did harm. {_class_intervals(document)}"
     return Chart("crf-gains", "What the CRF gains on each class", text, figures)
 
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 from deeplab.errors import Preempted
+from deeplab.reporting.first_process import is_first_process
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK")
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def answered_early() -> Iterator[None]:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    if all(os.environ.get(each, "0") == "0" for each in RANKS):  # process 0 speaks for all
+    if is_first_process():
         name = signal.Signals(number).name
         sentence = f"Left on {name} while no step was under way; resume=auto with the run's folder takes it up again."
         os.write(2, f"deeplab train: {sentence}\n".encode())  # not print, which the signal may have interrupted

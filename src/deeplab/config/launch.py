@@ -174,7 +174,7 @@ class _Job:
 
 def _hush_all_but_the_first() -> None:
     """Leave the console to process 0 of several; the others still write to their own logs."""
-    from deeplab.training.run_record import is_first_process
+    from deeplab.reporting.first_process import is_first_process
 
     for handler in logging.root.handlers:
         if type(handler) is logging.StreamHandler and not is_first_process():

@@ -7,7 +7,6 @@ the first job that fails.
 import logging
 import pickle
 import shutil
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,10 +32,9 @@ from deeplab.config.sweep_jobs import (
 )
 from deeplab.errors import InputError, RunEndedError
 from deeplab.reporting.run_files import RUN, read_json
-from deeplab.sweeping.record import Job, SweepRecord
+from deeplab.sweeping.record import Job, SweepRecord, last_line
 from deeplab.sweeping.slurm_queue import queue
 from deeplab.sweeping.slurm_sweep import FINISHED, QueuedJob, SlurmSweep, take_results
-from deeplab.sweeping.sweep import SweepStoppedError
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +66,7 @@ class SlurmLauncher(SubmititLauncher):
         left = [(job, arguments) for job, arguments in zip(jobs, more, strict=True) if job.state != "finished"]
         queued = self._submit(left) if left else []
         log.info("%d jobs in Slurm's queue; everything lies in %s", len(queued), sweep.record.folder)
-        try:
-            sweep.wait(queued)
-        except KeyboardInterrupt as stopped:
-            sweep.leave(queued)
-            raise SweepStoppedError(signal.SIGINT) from stopped
+        sweep.wait(queued)
         return [returned(job, self.config) for job in jobs]
 
     def _open(self) -> SlurmSweep:
@@ -112,7 +106,7 @@ class SlurmLauncher(SubmititLauncher):
                 [Singleton.get_state()] * len(jobs),
             )
         except submitit.core.utils.FailedJobError as error:
-            raise InputError(f"Slurm does not take the jobs ({_last_line(str(error))}).") from error
+            raise InputError(f"Slurm does not take the jobs ({last_line(str(error))}).") from error
         queued = []
         for (job, _), each in zip(jobs, submitted, strict=True):
             paths = each.task(0).paths  # process 0 ends last, and its result is the job's
@@ -135,12 +129,12 @@ class _Outcome:
         except Exception as error:  # an exception of any library is unpickled by code of that library
             return f"what it left cannot be read: {type(error).__name__}: {error}"
         if how != "success":
-            return _last_line(result)
+            return last_line(result) or "no reason was given"
         if result.status is JobStatus.COMPLETED:
             return FINISHED
         raised = result._return_value
         told = isinstance(raised, InputError | RunEndedError)
-        return str(raised) if told else _last_line(f"{type(raised).__name__}: {raised}")
+        return str(raised) if told else last_line(f"{type(raised).__name__}: {raised}")
 
 
 def _take_over(record: SweepRecord) -> None:
@@ -160,7 +154,3 @@ def _take_over(record: SweepRecord) -> None:
         if job.state != "finished" and path.is_file() and read_json(path).get("state") == "finished":
             job.state, job.error = "finished", None
             take_results(record, job)
-
-
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason was given")

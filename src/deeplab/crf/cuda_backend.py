@@ -18,10 +18,10 @@ from deeplab.crf.params import CRFParams
 from deeplab.crf.problem import Refinement
 
 MAX_LABELS = 4096  # a pixel's labels are in the registers of one program
+CHUNK = 80_000_000  # pixels times labels refined at once: 16 pictures of VOC's size with 21 labels
+
 # One lattice of each kind of kernel, with what it was built for.
 KeptLattices: TypeAlias = dict[type, tuple[object, CudaLattice]]
-
-CHUNK = 80_000_000  # pixels times labels refined at once: 16 pictures of VOC's size with 21 labels
 
 
 def refine_all(
@@ -123,6 +123,8 @@ def _terms(pictures: Sequence[CudaPicture], kept: KeptLattices | None = None) ->
         if kept is not None and type(kernel) in kept and kept[type(kernel)][0] == key:
             terms.append((kernel.weight, kept[type(kernel)][1]))
             continue
+        if kept is not None:
+            kept.pop(type(kernel), None)  # before the next one is built: they are large
         lattice = _lattice([picture.kernels[slot] for picture in pictures], pictures, symmetric)
         if lattice is None:
             return None

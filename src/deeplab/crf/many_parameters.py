@@ -12,7 +12,7 @@ import numpy.typing as npt
 from deeplab.crf import backends
 from deeplab.crf.approximations import approximate, pruned
 from deeplab.crf.dense_crf import DenseCRF
-from deeplab.crf.kernels import BilateralKernel, FloatArray, SpatialKernel
+from deeplab.crf.kernels import FloatArray
 from deeplab.crf.params import CRFParams
 from deeplab.crf.problem import Problem, Refinement, make_problem
 from deeplab.crf.unary import check_scores
@@ -101,7 +101,7 @@ class ManyParameters:
         native: Any = importlib.import_module("deeplab.crf.native")
         terms = []
         for kernel in problem.kernels:
-            key = (*_standard_deviations(kernel), problem.params.normalization, problem.shape)
+            key = (replace(kernel, weight=1.0), problem.params.normalization, problem.shape)
             known = self._lattices.get(type(kernel))
             if known is None or known[0] != key:
                 self._lattices.pop(type(kernel), None)  # before the next one is built: they are large
@@ -111,13 +111,6 @@ class ManyParameters:
             terms.append((known[1], kernel.weight))
         refined: Refinement = native.refine(problem, terms, self._num_threads)
         return refined
-
-
-def _standard_deviations(kernel: Any) -> tuple[float, ...]:
-    if isinstance(kernel, BilateralKernel):
-        return kernel.xy_std, kernel.rgb_std
-    assert isinstance(kernel, SpatialKernel)
-    return (kernel.xy_std,)
 
 
 def _narrow(labels: npt.NDArray[Any], num_classes: int) -> LabelMap:

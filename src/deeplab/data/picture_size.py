@@ -23,7 +23,7 @@ _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the markers that a s
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
-def check_size(data: bytes, path: Path | str) -> None:
+def check_size(data: bytes | memoryview, path: Path | str) -> None:
     """Refuse a picture whose header promises what its file cannot hold, or more than `MAX_PIXELS`.
 
     `data` is the whole file, `path` names it in the message of the UnreadableFileError. PNG and JPEG are looked at
@@ -45,7 +45,7 @@ def check_size(data: bytes, path: Path | str) -> None:
 _Header = tuple[str, tuple[int, int], float]  # format, (width, height), bytes that such a file has at least
 
 
-def _png(data: bytes) -> _Header | None:
+def _png(data: bytes | memoryview) -> _Header | None:
     if data[12:16] != b"IHDR":
         return None
     width, height, depth, colour_type = struct.unpack_from(">IIBB", data, 16)
@@ -53,7 +53,7 @@ def _png(data: bytes) -> _Header | None:
     return "PNG", (width, height), height * row / _DEFLATE_AT_BEST
 
 
-def _jpeg(data: bytes) -> _Header | None:
+def _jpeg(data: bytes | memoryview) -> _Header | None:
     place = 2 if data[:2] == b"\xff\xd8" else len(data)
     while place + 9 <= len(data) and data[place] == 0xFF:
         if data[place + 1] in _JPEG_FRAMES:
@@ -63,6 +63,6 @@ def _jpeg(data: bytes) -> _Header | None:
     return None
 
 
-def _other(data: bytes) -> _Header:
+def _other(data: bytes | memoryview) -> _Header:
     with Image.open(io.BytesIO(data)) as image:
         return str(image.format), image.size, 0

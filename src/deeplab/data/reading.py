@@ -36,7 +36,7 @@ def read_picture(path: Path | str) -> UInt8Array:
 def decode_picture(data: UInt8Array, path: Path | str) -> UInt8Array:
     """Decode a picture from the bytes of its file, as `read_picture` does; `path` names it in messages."""
     with _refusing(path, "picture"):
-        check_size(data.tobytes(), path)
+        check_size(data.data, path)
         # OpenCV is faster than Pillow. Its version 5 answers None for a JPEG that breaks off, where 4 filled the rest
         # with grey.
         picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)

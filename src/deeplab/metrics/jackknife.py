@@ -5,9 +5,10 @@ resamples that lack it leave it out of the mean. The jackknife's variance errs t
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import stdtrit
 
 from deeplab.metrics.intervals import LEVEL, Interval
@@ -21,9 +22,9 @@ class Variance(NamedTuple):
     freedom: float
 
 
-def left_out(counts: Floats) -> Floats:
-    """Return the counts of all pictures but one, for each: (N, 2, K) -> (N, 2, K)."""
-    sums: Floats = counts.sum(0) - counts
+def left_out(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the counts of all pictures but one, for each: (N, ...) -> (N, ...)."""
+    sums: npt.NDArray[Any] = counts.sum(0) - counts
     return sums
 
 

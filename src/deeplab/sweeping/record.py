@@ -90,7 +90,7 @@ class SweepRecord:
     def _reason(folder: Path, job: Job) -> str:
         if (job.exit_code or 0) < 0:
             return f"killed by {signal.Signals(-(job.exit_code or 0)).name}"
-        last = last_line(folder / OUTPUT)
+        last = last_line(tail(folder / OUTPUT))
         return last.removeprefix("deeplab train: ") or f"ended with status {job.exit_code}"
 
 
@@ -129,9 +129,13 @@ def _texts(values: Any) -> bool:
     return isinstance(values, Sequence) and not isinstance(values, str) and all(isinstance(v, str) for v in values)
 
 
-def last_line(path: Path) -> str:
-    """The last line with text of a log, "" if there is none; of a traceback that is what was raised."""
+def tail(path: Path) -> str:
+    """The end of a log."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 4096))
-        lines = file.read().decode(errors="replace").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return file.read().decode(errors="replace")
+
+
+def last_line(text: str) -> str:
+    """The last line that is not empty, "" if there is none; of a traceback that is what was raised."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deeplab.reporting.run_files import RUN, read_json
-from deeplab.sweeping.record import Job, SweepRecord, last_line
+from deeplab.sweeping.record import Job, SweepRecord, last_line, tail
 from deeplab.sweeping.slurm_queue import Entry, queue
+from deeplab.sweeping.sweep import Signals, SweepStoppedError
 
 # Seconds between two questions to Slurm's controller, which is everybody's.
 INTERVAL = 10.0
@@ -53,22 +54,29 @@ class SlurmSweep:
         return self._logs.get(job.number, self.record.place(job))
 
     def wait(self, queued: Sequence[QueuedJob]) -> None:
-        """Wait until all have ended, by themselves or not."""
+        """Wait until all have ended, by themselves or not.
+
+        Raises SweepStoppedError on SIGINT, SIGTERM or SIGHUP; the jobs go on then.
+        """
         self._logs |= {each.job.number: each.errors for each in queued}
         self.record.save()
         left, asked = list(queued), time.monotonic()
-        while left:
-            time.sleep(LOOK)
-            for each in left:
-                if each.outcome() == FINISHED:
-                    self._ended(each.job, None)
-            left = [each for each in left if each.job.state != "finished"]
-            if left and time.monotonic() - asked >= INTERVAL:
-                self._ask(left)
-                asked = time.monotonic()
-            left = [each for each in left if each.job.state != "failed"]
+        with Signals() as signals:
+            while left:
+                time.sleep(LOOK)
+                for each in left:
+                    if each.outcome() == FINISHED:
+                        self._ended(each.job, None)
+                left = [each for each in left if each.job.state != "finished"]
+                if left and time.monotonic() - asked >= INTERVAL:
+                    self._ask(left)
+                    asked = time.monotonic()
+                left = [each for each in left if each.job.state != "failed"]
+                if left and signals.received:
+                    self._leave(left)
+                    raise SweepStoppedError(signals.received)
 
-    def leave(self, queued: Sequence[QueuedJob]) -> None:
+    def _leave(self, queued: Sequence[QueuedJob]) -> None:
         """Note where the jobs are that nobody waits for any more."""
         left = [each for each in queued if each.job.state in ("waiting", "running")]
         for each in left:
@@ -134,7 +142,6 @@ def _srun_said(errors: Path) -> str:
     """What became of a task, `n1: task 0: Killed`, or else the last line."""
     if not errors.is_file():
         return ""
-    with errors.open("rb") as file:
-        file.seek(max(0, errors.stat().st_size - 4096))
-        tasks = re.findall(r"^srun: error: (.*: tasks? .*)$", file.read().decode(errors="replace"), re.M)
-    return tasks[-1] if tasks else last_line(errors)
+    text = tail(errors)
+    tasks = re.findall(r"^srun: error: (.*: tasks? .*)$", text, re.M)
+    return tasks[-1] if tasks else last_line(text)

@@ -56,7 +56,7 @@ class Sweep:
         """
         waiting, running = list(tasks), dict[int, tuple[Task, JobProcess]]()
         self.record.save()
-        with _Signals() as signals:
+        with Signals() as signals:
             while waiting or running:
                 if signals.received:
                     self._stop(running)
@@ -121,14 +121,14 @@ def _where(place: Place) -> str:
     return f"{gpus} with {len(place.cores)} core{'s'[: len(place.cores) > 1]}"
 
 
-class _Signals:
+class Signals:
     """Notes the signals to end instead of breaking off in the middle of something."""
 
     def __init__(self) -> None:
         self.received = 0
         self._before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
 
-    def __enter__(self) -> "_Signals":
+    def __enter__(self) -> "Signals":
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and shells do for what runs in the background
                 self._before[number] = signal.signal(number, self._note)

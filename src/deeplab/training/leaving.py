@@ -1,4 +1,6 @@
-"""SIGTERM, SIGUSR1 and Ctrl-C: write a checkpoint and leave. All signal handling of runs is in this file.
+"""SIGTERM, SIGUSR1 and Ctrl-C: write a checkpoint and leave.
+
+While a run works all handling of signals is in this file; before and after that `deeplab.config.early_signals` answers.
 
 A scheduler that takes a machine back sends SIGTERM, Slurm what `--signal` names. submitit, which puts jobs into Slurm's
 queue, has a handler for SIGUSR2 that requeues the job: it is called once the checkpoint is written and the run's files

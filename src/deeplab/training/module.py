@@ -160,6 +160,8 @@ class SegmentationModule(pl.LightningModule):
             tensors = {name: value.double() for name, value in row.items() if isinstance(value, Tensor)}
             values = dict(zip(tensors, torch.stack(list(tensors.values())).tolist(), strict=True))  # one wait
             numbers = {name: values[name] if name in values else float(value) for name, value in row.items()}
+            # For callbacks that watch one, as values given to `log` are.
+            self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in numbers.items()})
             for logger in self.trainer.loggers:
                 # Lightning names a step by the number of steps before it.
                 logger.log_metrics({"epoch": self.current_epoch, **numbers}, step=self.global_step - 1)

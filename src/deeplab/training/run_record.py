@@ -13,6 +13,7 @@ from typing import Any
 
 from deeplab.errors import Preempted
 from deeplab.reporting.environment import ENVIRONMENT, PATCH, code_patch, cpu_model, environment, usable_cores
+from deeplab.reporting.first_process import is_first_process
 from deeplab.reporting.liveness import BEAT, process_facts
 from deeplab.reporting.run_files import RUN, code_version, write_json
 from deeplab.reporting.writing import replacing
@@ -82,13 +83,6 @@ class RunRecord:
         while not self._over.wait(BEAT):
             if self.path.exists():
                 os.utime(self.path)
-
-
-def is_first_process() -> bool:
-    """Whether this is process 0 of all, as torchrun (RANK), Slurm's srun (SLURM_PROCID) or Lightning numbers them."""
-    if "RANK" in os.environ:
-        return int(os.environ["RANK"]) == 0
-    return all(int(os.environ.get(name, "0")) == 0 for name in ("SLURM_PROCID", "LOCAL_RANK", "NODE_RANK"))
 
 
 def _write_surroundings(folder: Path) -> None:

@@ -24,14 +24,18 @@ class Pictures:
         rng = np.random.default_rng([seed, 0])
         self.weights = rng.multinomial(count, np.full(count, 1 / count), size=repeats).astype(np.int32)
 
-    def class_iou(self, counts: Floats) -> Floats:
-        """Return the IoU of each class in each resample: counts a picture (N, 2, K) -> (repeats, K)."""
+    def sums(self, counts: npt.NDArray[Any]) -> Floats:
+        """Return the sum over the drawn pictures of each resample: counts a picture (N, ...) -> (repeats, ...)."""
         flat = counts.reshape(len(counts), -1)
         parts = [
             self.weights[start : start + _CHUNK].astype(np.float64) @ flat
             for start in range(0, len(self.weights), _CHUNK)
         ]
-        return iou_of_counts(np.concatenate(parts).reshape(-1, *counts.shape[1:]))
+        return np.concatenate(parts).reshape(-1, *counts.shape[1:])
+
+    def class_iou(self, counts: Floats) -> Floats:
+        """Return the IoU of each class in each resample: counts a picture (N, 2, K) -> (repeats, K)."""
+        return iou_of_counts(self.sums(counts))
 
     def miou(self, counts: Floats) -> Floats:
         """Return mIoU in each resample: (N, 2, K) -> (repeats,)."""
