@@ -47,6 +47,7 @@ def refine(
         params.tolerance,
         penalties,
         problem.initial,
+        problem.negligible,
         list(problem.labels or ()),
         trace,
         num_threads or 0,

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
+#include <mutex>
 
 #include "parallel.hpp"
 #include "simd.hpp"
@@ -91,6 +93,8 @@ bool suits_grid(int64_t height, int64_t width, float xy_std) {
     return xy_std >= 0.6f && xy_std <= 4.0f && 2 * height / xy_std < 60000 && width / xy_std < 60000;
 }
 
+namespace {
+
 std::shared_ptr<Grid> build_grid(int64_t height, int64_t width, float xy_std, bool symmetric, int num_threads) {
     auto grid = std::make_shared<Grid>();
     Grid& g = *grid;
@@ -141,6 +145,27 @@ std::shared_ptr<Grid> build_grid(int64_t height, int64_t width, float xy_std, bo
         const double all = double(sums[p]) + 1e-20;
         g.norm[p] = symmetric ? float(1.0 / std::sqrt(all)) : float(1.0 / all);
     }
+    return grid;
+}
+
+constexpr int64_t kKeptPixels = 1 << 18;  // of a picture; its grid takes 28 bytes a pixel
+constexpr size_t kKeptGrids = 4;
+
+}  // namespace
+
+std::shared_ptr<const Grid> grid_of(int64_t height, int64_t width, float xy_std, bool symmetric, int num_threads) {
+    static std::mutex mutex;
+    static std::deque<std::shared_ptr<const Grid>> kept;  // the latest first
+    if (height * width > kKeptPixels) return build_grid(height, width, xy_std, symmetric, num_threads);
+    {
+        const std::lock_guard<std::mutex> lock(mutex);
+        for (const auto& grid : kept)
+            if (grid->height == height && grid->width == width && grid->xy_std == xy_std && grid->symmetric == symmetric) return grid;
+    }
+    const std::shared_ptr<const Grid> grid = build_grid(height, width, xy_std, symmetric, num_threads);
+    const std::lock_guard<std::mutex> lock(mutex);
+    kept.push_front(grid);
+    if (kept.size() > kKeptGrids) kept.pop_back();
     return grid;
 }
 

@@ -35,7 +35,9 @@ struct Grid {
 // Whether the kernel suits a grid: neither finer than the pixels, nor so coarse that the general lattice is small.
 bool suits_grid(int64_t height, int64_t width, float xy_std);
 
-std::shared_ptr<Grid> build_grid(int64_t height, int64_t width, float xy_std, bool symmetric, int num_threads);
+// Builds the grid, or returns that of an earlier call: the last few of small pictures are kept, for pictures of one data
+// set have few sizes.
+std::shared_ptr<const Grid> grid_of(int64_t height, int64_t width, float xy_std, bool symmetric, int num_threads);
 
 // A rectangle of pixels [x0, x1) x [y0, y1).
 struct Tile {

@@ -123,13 +123,14 @@ class Builder {
         parallel_for(chunks, threads_,
                      [&](int64_t c) { embed(tables[c], chunk_begin(c, chunks), chunk_begin(c + 1, chunks)); });
         HashTable<Key>& all = tables[0];
+        numbers_.resize(chunks);
         for (int64_t c = 1; c < chunks; ++c) {
-            std::vector<int32_t> number;
-            number.reserve(tables[c].keys().size());
-            for (Key key : tables[c].keys()) number.push_back(all.find_or_add(key));
-            const int64_t end = chunk_begin(c + 1, chunks) * lattice_.taps();
-            for (int64_t t = chunk_begin(c, chunks) * lattice_.taps(); t < end; ++t)
-                lattice_.slice[t].row = number[lattice_.slice[t].row];
+            const std::vector<Key>& keys = tables[c].keys();
+            numbers_[c].reserve(keys.size());
+            for (size_t i = 0; i < keys.size(); ++i) {
+                all.prefetch(keys[std::min(i + 16, keys.size() - 1)]);
+                numbers_[c].push_back(all.find_or_add(keys[i]));
+            }
             tables[c] = HashTable<Key>(1);
         }
         if (extra_origin) add_origin(all);
@@ -201,25 +202,38 @@ class Builder {
     };
 
     std::vector<Entry> sorted_keys() const {
-        std::vector<Entry> a(keys_.size()), b(keys_.size());
+        const size_t M = keys_.size(), middle = threads_ > 1 ? M / 2 : M;
+        std::vector<Entry> a(M), b(M);
+        parallel_for(2, threads_, [&](int64_t half) {
+            if (half ? middle < M : middle > 0) sort_keys(a.data(), b.data(), half ? middle : 0, half ? M : middle);
+        });
+        if (middle == M) return a;
+        std::merge(a.begin(), a.begin() + middle, a.begin() + middle, a.end(), b.begin(),
+                   [](const Entry& x, const Entry& y) { return x.key < y.key; });
+        return b;
+    }
+
+    // Sorts keys [begin, end) into the same places of `a`.
+    void sort_keys(Entry* a, Entry* b, size_t begin, size_t end) const {
         Key most = 0;
-        for (size_t i = 0; i < a.size(); ++i) {
+        for (size_t i = begin; i < end; ++i) {
             a[i] = {keys_[i], int32_t(i)};
             most = std::max(most, keys_[i]);
         }
+        Entry *from = a, *to = b;
         for (int shift = 0; most >> shift; shift += 11) {
             size_t count[2048] = {};
-            for (const Entry& e : a) ++count[size_t(e.key >> shift) & 2047];
-            size_t total = 0;
+            for (size_t i = begin; i < end; ++i) ++count[size_t(from[i].key >> shift) & 2047];
+            size_t total = begin;
             for (size_t& c : count) {
                 const size_t here = c;
                 c = total;
                 total += here;
             }
-            for (const Entry& e : a) b[count[size_t(e.key >> shift) & 2047]++] = e;
-            a.swap(b);
+            for (size_t i = begin; i < end; ++i) to[count[size_t(from[i].key >> shift) & 2047]++] = from[i];
+            std::swap(from, to);
         }
-        return a;
+        if (from != a) std::copy(from + begin, from + end, a + begin);
     }
 
     void find_neighbours() {
@@ -251,34 +265,42 @@ class Builder {
 
     // Renumbers the taps, and lists them by vertex too, pixels in ascending order, so that a splat writes each row once.
     void transpose(const std::vector<int32_t>& row_of) {
-        const int64_t taps = lattice_.taps(), chunks = std::min(threads_, 8);
+        const int64_t taps = lattice_.taps(), numbered = int64_t(numbers_.size());
+        // A count of every row for each group of chunks: not too many groups.
+        const int64_t groups = std::min<int64_t>(numbered, 8);
+        const auto first_chunk = [&](int64_t g) { return numbered * g / groups; };
         const int32_t M = lattice_.num_vertices;
-        std::vector<std::vector<int32_t>> place(chunks);
-        parallel_for(chunks, threads_, [&](int64_t c) {
-            place[c].assign(M, 0);
-            const int64_t end = chunk_begin(c + 1, chunks) * taps;
-            for (int64_t t = chunk_begin(c, chunks) * taps; t < end; ++t) {
-                lattice_.slice[t].row = row_of[lattice_.slice[t].row];
-                ++place[c][lattice_.slice[t].row];
+        std::vector<std::vector<int32_t>> place(groups);
+        parallel_for(groups, threads_, [&](int64_t g) {
+            place[g].assign(M, 0);
+            for (int64_t c = first_chunk(g); c < first_chunk(g + 1); ++c) {
+                for (int32_t& number : numbers_[c]) number = row_of[number];
+                const int32_t* row = c ? numbers_[c].data() : row_of.data();
+                const int64_t end = chunk_begin(c + 1, numbered) * taps;
+                for (int64_t t = chunk_begin(c, numbered) * taps; t < end; ++t) {
+                    lattice_.slice[t].row = row[lattice_.slice[t].row];
+                    ++place[g][lattice_.slice[t].row];
+                }
             }
         });
         lattice_.splat_start = Array<int32_t>(M + 1);
         int32_t total = 0;
         for (int32_t r = 0; r < M; ++r) {
             lattice_.splat_start[r] = total;
-            for (int64_t c = 0; c < chunks; ++c) {
-                const int32_t here = place[c][r];
-                place[c][r] = total;
+            for (int64_t g = 0; g < groups; ++g) {
+                const int32_t here = place[g][r];
+                place[g][r] = total;
                 total += here;
             }
         }
         lattice_.splat_start[M] = total;
         lattice_.splat = padded_taps(total);
-        parallel_for(chunks, threads_, [&](int64_t c) {
-            for (int64_t p = chunk_begin(c, chunks), end = chunk_begin(c + 1, chunks); p < end; ++p) {
+        parallel_for(groups, threads_, [&](int64_t g) {
+            const int64_t end = chunk_begin(first_chunk(g + 1), numbered);
+            for (int64_t p = chunk_begin(first_chunk(g), numbered); p < end; ++p) {
                 const Tap* tap = lattice_.slice.data() + p * taps;
                 for (int64_t t = 0; t < taps; ++t)
-                    lattice_.splat[place[c][tap[t].row]++] = {int32_t(p), tap[t].weight};
+                    lattice_.splat[place[g][tap[t].row]++] = {int32_t(p), tap[t].weight};
             }
         });
     }
@@ -329,6 +351,7 @@ class Builder {
     const EmbedPlan plan_;
     const int threads_;
     std::vector<Key> keys_;
+    std::vector<std::vector<int32_t>> numbers_;  // of each chunk but the first: its own numbers' among all
     Neighbours neighbours_;
 };
 

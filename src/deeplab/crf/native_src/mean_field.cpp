@@ -21,10 +21,10 @@ using Buffer = Array<float>;
 float negligible_scale = 1;
 
 // The marginal below which a label is idle (marginals.hpp).
-float negligible(const std::vector<Term>& terms) {
+float negligible(const std::vector<Term>& terms, float allowed) {
     float weights = 0;
     for (const Term& term : terms) weights += term.weight;
-    return negligible_scale * std::sqrt(1e-6f / std::max(weights, 1.0f));
+    return std::max(negligible_scale * std::sqrt(1e-6f / std::max(weights, 1.0f)), allowed);
 }
 
 struct Trace {
@@ -48,7 +48,7 @@ class MeanField {
           options_(options),
           // With a compatibility matrix a small marginal's message reaches labels that are large.
           may_idle_(!options.compatibility && !options.trace),
-          negligible_(negligible(terms)),
+          negligible_(negligible(terms, options.negligible)),
           marginals_(planes_of(scores, labels, N_), N_, options.logits, options.num_threads),
           tiles_(height, width, grids(terms)) {}
 

@@ -23,6 +23,7 @@ struct MeanFieldOptions {
     float tolerance = 0;                   // stop once no marginal changes by more; 0 runs all iterations
     const float* compatibility = nullptr;  // penalties of the labels, square, or Potts
     const float* initial = nullptr;        // marginals to start from, planes like the scores
+    float negligible = 0;                  // a label below it everywhere may go without messages
     std::vector<int> labels;               // in ascending order; the others return 0. Empty: all
     bool trace = false;
     int num_threads = 1;

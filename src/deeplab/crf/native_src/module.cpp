@@ -50,7 +50,7 @@ struct Kernel {
 Kernel spatial(int64_t height, int64_t width, float xy_std, bool symmetric, bool allow_grid, int num_threads) {
     py::gil_scoped_release release;
     if (allow_grid && crf::suits_grid(height, width, xy_std))
-        return {nullptr, crf::build_grid(height, width, xy_std, symmetric, threads(num_threads))};
+        return {nullptr, crf::grid_of(height, width, xy_std, symmetric, threads(num_threads))};
     const std::vector<FeatureRange> ranges = {{0, (width - 1) / xy_std}, {0, (height - 1) / xy_std}};
     return {crf::build_lattice(
                 height * width, 2, ranges,
@@ -113,7 +113,7 @@ const float* optional_data(const py::object& array, std::vector<FloatArray>& kee
 
 py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<Kernel, float>>& terms,
                      int iterations, bool logits, float tolerance, const py::object& compatibility, const py::object& initial,
-                     const std::vector<int>& labels, bool trace, int num_threads) {
+                     float negligible, const std::vector<int>& labels, bool trace, int num_threads) {
     if (scores.ndim() != 3) throw std::invalid_argument("scores must be (labels, height, width)");
     const py::ssize_t K = scores.shape(0), H = scores.shape(1), W = scores.shape(2);
     std::vector<crf::Term> list;
@@ -128,6 +128,7 @@ py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<Kerne
     options.tolerance = tolerance;
     options.compatibility = optional_data(compatibility, keep);
     options.initial = optional_data(initial, keep);
+    options.negligible = negligible;
     options.trace = trace;
     options.num_threads = threads(num_threads);
     for (int k : labels)

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #ifdef CRF_HAVE_AVX2
 #ifdef __clang__

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #define CRF_ISA baseline
 #define CRF_SIMD simd_baseline
