@@ -12,9 +12,6 @@ from deeplab.crf.problem import Problem, Refinement
 from deeplab.crf.unary import softmax, unary_energy
 
 
-MOST_NEGLIGIBLE = 1e-3  # messages of a label below it everywhere come to 1e-5 at most (marginals.hpp)
-
-
 def approximate(problem: Problem, run: Callable[[Problem], Refinement], selects_labels: bool = False) -> Refinement:
     """Refine with `run`, by way of a smaller problem if the parameters ask for one.
 
@@ -32,9 +29,7 @@ def pruned(problem: Problem, copies: bool = True) -> tuple[Problem, list[int]]:
     `Problem.labels`.
     """
     kept = _labels_to_keep(problem)
-    negligible = min(problem.params.prune_below, MOST_NEGLIGIBLE)
-    problem = replace(problem, params=replace(problem.params, prune_below=0.0), negligible=negligible)
-    params = problem.params
+    params = replace(problem.params, prune_below=0.0)
     if params.compatibility is not None:
         params = replace(params, compatibility=tuple(tuple(params.compatibility[k][j] for j in kept) for k in kept))
     if len(kept) == problem.num_classes:

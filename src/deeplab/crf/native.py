@@ -47,7 +47,6 @@ def refine(
         params.tolerance,
         penalties,
         problem.initial,
-        problem.negligible,
         list(problem.labels or ()),
         trace,
         num_threads or 0,

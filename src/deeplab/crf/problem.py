@@ -18,7 +18,6 @@ class Problem:
     initial: marginals (K, H, W) to start from instead of the unary's softmax, or None.
     labels: what the labels of `params.compatibility` are and which labels take part, in ascending order; the others
         return 0. None: all. Only the native backend is ever given some (approximations.py).
-    negligible: a label whose marginal is below it everywhere may go without messages; only the native backend heeds it.
     device: where the scores came from and the torch backend computes ("cpu", "cuda:0" ...).
     """
 
@@ -29,7 +28,6 @@ class Problem:
     initial: FloatArray | None = None
     device: str = "cpu"
     labels: tuple[int, ...] | None = None
-    negligible: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -42,14 +42,14 @@ bool Marginals::start(const std::vector<const float*>& initial, float negligible
     std::vector<float> top(num_classes(), 0.0f);
     if (!find_tops(top)) return false;
     if (!may_idle || !initial.empty()) std::fill(top.begin(), top.end(), 1.0f);
-    const int wanted = int(std::count_if(top.begin(), top.end(), [&](float t) { return t > negligible; }));
-    const bool all = !may_idle || rounded(wanted) >= num_classes();
+    const int count = may_idle ? wanted(top, 0, 0, negligible) : num_classes();
+    const bool all = rounded(count) >= num_classes();
     if (all) {
         std::vector<int> labels(num_classes());
         std::iota(labels.begin(), labels.end(), 0);
         set_labels(labels);
     } else {
-        set_labels(largest(top, wanted));
+        set_labels(largest(top, count));
     }
     Q_ = Array<float>(N_ * stride_ + 8);
     split_unary(true);
@@ -79,6 +79,15 @@ bool Marginals::find_tops(std::vector<float>& top) const {
     });
     for (size_t i = 0; i < tops.size(); ++i) top[i / 8 % K] = std::max(top[i / 8 % K], tops[i]);
     return finite;
+}
+
+// How many of the labels with these highest marginals need messages, beside idle ones of which a pixel gives `highest` to one
+// and `share` to all at most.
+int Marginals::wanted(std::vector<float> tops, float highest, float share, float negligible) {
+    std::sort(tops.begin(), tops.end());
+    size_t idle = 0;
+    while (idle < tops.size() && std::max(highest, tops[idle]) * (share + tops[idle]) <= negligible) share += tops[idle++];
+    return int(tops.size() - idle);
 }
 
 std::vector<int> Marginals::largest(const std::vector<float>& top, int count) const {
@@ -132,17 +141,17 @@ float Marginals::update(float* rows, int64_t p, int64_t n, float* top, bool comp
 }
 
 void Marginals::choose(float negligible, const std::vector<float>& top) {
-    int wanted = 0;
-    for (size_t k = 0; k < active_.size(); ++k) wanted += top[k] > negligible;
-    // The last entry belongs to the idle labels.
-    const bool risen = !idle_labels_.empty() && top[lanes_] > 1.5f * negligible;
-    if (!risen && std::max(8, rounded(wanted)) >= lanes_) return;
+    const float highest = top[lanes_], share = top[lanes_ + 1];
+    const bool risen = !idle_labels_.empty() && highest * share > 2 * negligible;
+    const std::vector<float> active(top.begin(), top.begin() + int64_t(active_.size()));
+    int count = risen ? 0 : wanted(active, highest, share, negligible);
+    if (!risen && std::max(8, rounded(count)) >= lanes_) return;
     std::vector<float> all = risen ? idle_tops() : std::vector<float>(num_classes(), -1.0f);
-    for (float value : all) wanted += value > negligible;
-    for (size_t k = 0; k < active_.size(); ++k) all[active_[k]] = top[k];
+    for (size_t k = 0; k < active.size(); ++k) all[active_[k]] = active[k];
+    if (risen) count = wanted(all, 0, 0, negligible);
     const std::vector<int> old = active_;
     const int64_t old_stride = stride_;
-    set_labels(largest(all, wanted));
+    set_labels(largest(all, count));
     if (risen) {
         regrow(old, old_stride);
         split_unary(true);

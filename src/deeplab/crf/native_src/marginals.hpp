@@ -11,17 +11,17 @@ namespace crf {
 
 constexpr int64_t kPixels = 128;  // a block of pixels: its rows stay in the first-level cache
 
-// A label that no pixel gives more than e gets messages of at most w e (w: the kernels' weights together), so that leaving
-// them out changes its marginals, themselves about e, by w e^2. With e = sqrt(1e-6 / w) that is 1e-6, a hundredth of what
-// the tests allow, and most pictures need the lattice for eight labels or fewer after the first iteration. Such labels are
-// idle: their marginals follow from the unary and the softmax's normaliser.
+// A label that no pixel gives more than e gets messages of at most w e (w: the kernels' weights together). Leaving those of
+// some labels out changes the sum of their marginals at a pixel, s, by w e s at most, and no label's marginal by more. Labels
+// are idle as long as w e s stays below 2e-5, a fifth of what the tests allow; most pictures then need the lattice for eight
+// labels or fewer after the first iteration. Idle labels' marginals follow from the unary and the softmax's normaliser.
 class Marginals {
   public:
     // `scores` are planes, one a label, and stay alive.
     Marginals(std::vector<const float*> scores, int64_t num_pixels, bool logits, int num_threads);
 
-    // Takes the softmax of the unary, or `initial` planes; labels below `negligible` everywhere are idle from the start.
-    // Returns false if a score is not finite.
+    // Takes the softmax of the unary, or `initial` planes; labels are idle from the start as far as `negligible`, the
+    // largest e s, allows. Returns false if a score is not finite.
     bool start(const std::vector<const float*>& initial, float negligible, bool may_idle);
 
     // Decides again which labels are idle, after an update of all pixels that raised `top`.
@@ -33,7 +33,8 @@ class Marginals {
     // Where unary_rows of pixels from p on are kept, or null.
     const float* kept_unary(int64_t p) const { return keep_unary_ ? unary_.data() + p * lanes_ : nullptr; }
 
-    // Turns rows of scores of pixels [p, p + n), lanes() apart, into their new marginals. `top` has room for top_size().
+    // Turns rows of scores of pixels [p, p + n), lanes() apart, into their new marginals. Raises `top`: to the highest
+    // marginal of each lane and, in its last two entries, to that of the idle labels and to their largest sum.
     // Returns the largest change, if `compare`.
     float update(float* rows, int64_t p, int64_t n, float* top, bool compare);
 
@@ -42,7 +43,7 @@ class Marginals {
 
     int num_classes() const { return int(scores_.size()); }
     int lanes() const { return lanes_; }                 // labels with messages, in whole blocks of 8
-    int64_t top_size() const { return lanes_ + 1; }
+    int64_t top_size() const { return lanes_ + 2; }
     float* rows(int64_t pixel) const { return Q_.data() + pixel * stride_; }
     int64_t stride() const { return stride_; }           // what lies beyond it in lanes() is another pixel's and not to be used
 
@@ -54,6 +55,7 @@ class Marginals {
     Array<float> picked(const Array<float>& rows, const std::vector<int>& from, int64_t old_stride) const;
     void shrink(const Array<float>& rows, const std::vector<int>& from, int64_t old_stride) const;
     void regrow(const std::vector<int>& old_active, int64_t old_stride);
+    static int wanted(std::vector<float> tops, float highest, float share, float negligible);
     std::vector<int> largest(const std::vector<float>& top, int count) const;
     template <class Body>
     void each_block(const Body& body) const;

@@ -20,11 +20,11 @@ using Buffer = Array<float>;
 
 float negligible_scale = 1;
 
-// The marginal below which a label is idle (marginals.hpp).
-float negligible(const std::vector<Term>& terms, float allowed) {
+// What the highest idle marginal times the idle labels' share may come to (marginals.hpp).
+float negligible(const std::vector<Term>& terms) {
     float weights = 0;
     for (const Term& term : terms) weights += term.weight;
-    return std::max(negligible_scale * std::sqrt(1e-6f / std::max(weights, 1.0f)), allowed);
+    return negligible_scale * 2e-5f / std::max(weights, 1.0f);
 }
 
 struct Trace {
@@ -48,7 +48,7 @@ class MeanField {
           options_(options),
           // With a compatibility matrix a small marginal's message reaches labels that are large.
           may_idle_(!options.compatibility && !options.trace),
-          negligible_(negligible(terms, options.negligible)),
+          negligible_(negligible(terms)),
           marginals_(planes_of(scores, labels, N_), N_, options.logits, options.num_threads),
           tiles_(height, width, grids(terms)) {}
 
@@ -242,7 +242,7 @@ class MeanField {
     const float negligible_;
     Marginals marginals_;
     Tiles tiles_;
-    std::vector<float> top_;  // the highest marginal of each lane, and of an idle label
+    std::vector<float> top_;  // of each lane, and of the idle labels (Marginals::update)
     Buffer messages_;
     std::vector<Buffer> rows_;
 };

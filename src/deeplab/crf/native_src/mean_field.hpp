@@ -23,7 +23,6 @@ struct MeanFieldOptions {
     float tolerance = 0;                   // stop once no marginal changes by more; 0 runs all iterations
     const float* compatibility = nullptr;  // penalties of the labels, square, or Potts
     const float* initial = nullptr;        // marginals to start from, planes like the scores
-    float negligible = 0;                  // a label below it everywhere may go without messages
     std::vector<int> labels;               // in ascending order; the others return 0. Empty: all
     bool trace = false;
     int num_threads = 1;
@@ -41,7 +40,7 @@ struct MeanFieldResult {
 MeanFieldResult mean_field(const float* scores, int num_classes, int64_t height, int64_t width, const std::vector<Term>& terms,
                            const MeanFieldOptions& options);
 
-// Leaves out labels below `scale` times what is negligible; for tests.
+// Lets idle labels change marginals by `scale` times as much; for tests.
 void scale_negligible(float scale);
 
 }  // namespace crf

@@ -113,7 +113,7 @@ const float* optional_data(const py::object& array, std::vector<FloatArray>& kee
 
 py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<Kernel, float>>& terms,
                      int iterations, bool logits, float tolerance, const py::object& compatibility, const py::object& initial,
-                     float negligible, const std::vector<int>& labels, bool trace, int num_threads) {
+                     const std::vector<int>& labels, bool trace, int num_threads) {
     if (scores.ndim() != 3) throw std::invalid_argument("scores must be (labels, height, width)");
     const py::ssize_t K = scores.shape(0), H = scores.shape(1), W = scores.shape(2);
     std::vector<crf::Term> list;
@@ -128,7 +128,6 @@ py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<Kerne
     options.tolerance = tolerance;
     options.compatibility = optional_data(compatibility, keep);
     options.initial = optional_data(initial, keep);
-    options.negligible = negligible;
     options.trace = trace;
     options.num_threads = threads(num_threads);
     for (int k : labels)

@@ -53,7 +53,8 @@ struct Simd {
     void (*rest)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* most, float* sum);
     // Turns rows of scores, in whole blocks of 8 labels, into probabilities in `out`, which may be `rows` (else these are
     // left with no meaning); beyond `labels` they become 0. `top`
-    // of each label is raised to the highest probability, and the entry after the last block to that of an idle label.
+    // of each label is raised to the highest probability, and the two entries after the last block to that of an idle label
+    // and to the idle labels' largest sum.
     void (*softmax)(float* rows, int labels, int64_t begin, int64_t count, const Idle* idle, float* top, float* out);
     // Keeps the first q_stride labels of each row; returns the largest change against what Q held, if `compare`.
     float (*store)(const float* rows, int64_t stride, float* Q, int64_t q_stride, int64_t count, bool compare);
