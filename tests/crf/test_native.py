@@ -63,8 +63,8 @@ def test_large_pictures_get_the_same_answer_from_less_memory(
 
 @pytest.mark.parametrize("large_bytes", [0, 48 << 20])
 def test_labels_that_fall_idle_rise_again(large_bytes: int, like_a_large_picture: None) -> None:
-    # The start is all for label 0, which the scores are against: it keeps the others below what is negligible, here raised
-    # to 0.0027 (eleven labels of 0.016), until it collapses and they come back to 0.06 each.
+    # The start is all for label 0, which the scores are against: it keeps the others below what is negligible, here
+    # raised to 0.0027 (eleven labels of 0.016), until it collapses and they come back to 0.06 each.
     K, H, W = 19, 40, 50
     probs = (0.98 / 18 * np.random.default_rng(0).uniform(0.9, 1.1, (K, H, W))).astype(np.float32)
     probs[0] = 0.02
