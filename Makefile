@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # stays in one process (--dist loadfile), for its tests share what they composed, trained or started.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help demo test test-all soak lint format sanitize setup clean
+.PHONY: help demo test test-all test-others test-slurm soak lint format sanitize setup clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -33,8 +33,15 @@ demo: $(STAMP) ## train, evaluate with the CRF, draw pictures: generated scenes,
 test: $(STAMP) ## the fast tests
 	$(PYTEST) -n 2 --dist loadfile -m "not slow and not slurm and not browser and not soak"
 
+# Slurm's tests wait most of their minutes: they run beside the others.
 test-all: $(STAMP) ## all tests but the soak
-	$(PYTEST) -n 2 --dist loadfile -m "not soak"
+	$(MAKE) --jobs=2 --output-sync=target test-others test-slurm
+
+test-others: $(STAMP)
+	$(PYTEST) -n 2 --dist loadfile -m "not slurm and not soak"
+
+test-slurm: $(STAMP)
+	$(PYTEST) -m slurm
 
 # One rank beside two; what each kill did stands at the end.
 soak: $(STAMP) ## runs killed at random moments (KILLS=60), about 20 minutes

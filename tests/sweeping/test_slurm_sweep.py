@@ -1,7 +1,7 @@
 """Jobs in Slurm's queue as a `squeue` of ours tells of them."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -102,8 +102,18 @@ def test_a_job_that_goes_back_into_the_queue_has_not_ended(squeue: Squeue, tmp_p
     assert (job.state, job.error, job.seconds, job.miou) == ("finished", None, 12.5, 0.5)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT does something even where the tests were started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_sweep_that_is_left_says_where_its_jobs_are(squeue: Squeue, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_sweep_that_is_left_says_where_its_jobs_are(
+    squeue: Squeue, tmp_path: Path, interruptible: None, number: signal.Signals
+) -> None:
     squeue("7_0|RUNNING|None|n1")
 
     def told() -> None:
