@@ -35,7 +35,7 @@ test: $(STAMP) ## the fast tests
 
 # Slurm's tests wait most of their minutes: they run beside the others.
 test-all: $(STAMP) ## all tests but the soak
-	$(MAKE) --jobs=2 --output-sync=target test-others test-slurm
+	$(MAKE) --jobs=2 test-others test-slurm
 
 test-others: $(STAMP)
 	$(PYTEST) -n 2 --dist loadfile -m "not slurm and not soak"
