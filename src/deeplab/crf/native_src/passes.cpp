@@ -80,30 +80,24 @@ Blocks make_blocks(const Neighbours& n, int first, int last) {
     return blocks;
 }
 
-// Lists the chains of the axes block by block; without fusing, in pieces of about equal length.
-Pass make_pass(const Neighbours& n, int first, int last, const Blocks& blocks, const std::vector<int32_t>& row_of) {
-    Pass pass;
-    pass.fused = blocks.fused;
-    for (int axis = first; axis < last; ++axis) {
-        std::vector<int32_t> order, cut(1, 0);
-        order.reserve(row_of.size());
-        const std::vector<int32_t>& next = n.next[axis];
-        const std::vector<uint8_t>& has_previous = n.has_previous[axis];
-        for (size_t b = 0; b + 1 < blocks.cut.size(); ++b) {
-            for (int32_t m = blocks.cut[b]; m < blocks.cut[b + 1]; ++m) {
-                int32_t v = blocks.member[m];
-                if (has_previous[v] || next[v] < 0) continue;
-                for (; next[v] >= 0; v = next[v]) order.push_back(row_of[v]);
-                order.push_back(~row_of[v]);
-                if (!pass.fused && int32_t(order.size()) - cut.back() >= kUnfusedRows) cut.push_back(int32_t(order.size()));
-            }
-            if (pass.fused || cut.back() != int32_t(order.size())) cut.push_back(int32_t(order.size()));
+// Lists the chains of an axis block by block; without fusing, in pieces of about equal length.
+void list_chains(const Neighbours& n, int axis, const Blocks& blocks, const std::vector<int32_t>& row_of,
+                 std::vector<int32_t>& order, std::vector<int32_t>& cut) {
+    cut.assign(1, 0);
+    order.reserve(row_of.size() + kOrderPadding);
+    const std::vector<int32_t>& next = n.next[axis];
+    const std::vector<uint8_t>& has_previous = n.has_previous[axis];
+    for (size_t b = 0; b + 1 < blocks.cut.size(); ++b) {
+        for (int32_t m = blocks.cut[b]; m < blocks.cut[b + 1]; ++m) {
+            int32_t v = blocks.member[m];
+            if (has_previous[v] || next[v] < 0) continue;
+            for (; next[v] >= 0; v = next[v]) order.push_back(row_of[v]);
+            order.push_back(~row_of[v]);
+            if (!blocks.fused && int32_t(order.size()) - cut.back() >= kUnfusedRows) cut.push_back(int32_t(order.size()));
         }
-        order.resize(order.size() + kOrderPadding);
-        pass.order.push_back(std::move(order));
-        pass.order_cut.push_back(std::move(cut));
+        if (blocks.fused || cut.back() != int32_t(order.size())) cut.push_back(int32_t(order.size()));
     }
-    return pass;
+    order.resize(order.size() + kOrderPadding);
 }
 
 void blur_chains(const int32_t* code, const int32_t* end, float* values) {
@@ -146,8 +140,18 @@ std::vector<int32_t> plan_passes(const Neighbours& n, Lattice& lattice, int num_
             if (r - lattice.row_cut.back() >= kUnfusedRows && !lattice.joined[r]) lattice.row_cut.push_back(r);
         lattice.row_cut.push_back(M);
     }
-    parallel_for(2, num_threads,
-                 [&](int64_t g) { lattice.halves[g] = make_pass(n, g ? split : 1, g ? taps : split, blocks[g], row_of); });
+    for (int g = 0; g < 2; ++g) {
+        const size_t axes = g ? taps - split : split - 1;
+        lattice.halves[g].fused = blocks[g].fused;
+        lattice.halves[g].order.resize(axes);
+        lattice.halves[g].order_cut.resize(axes);
+    }
+    // Axis 0 is blurred by the splat.
+    parallel_for(taps - 1, num_threads, [&](int64_t i) {
+        const int axis = int(i) + 1, g = axis >= split;
+        const size_t place = g ? axis - split : axis - 1;
+        list_chains(n, axis, blocks[g], row_of, lattice.halves[g].order[place], lattice.halves[g].order_cut[place]);
+    });
     return row_of;
 }
 
