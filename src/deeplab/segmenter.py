@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
@@ -70,14 +72,8 @@ class Segmenter:
         Raises InputError, a ValueError, for a file that is missing, damaged or foreign, and for overrides that do not
         fit.
         """
-        schema.register()
-        try:
-            with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-                given = compose(primary_config("predict"), overrides=list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise InputError(explain(error)) from error
         carried, tensors = load_checkpoint(str(checkpoint))
-        config = overlay(carried, given)
+        config = overlay(carried, _composed(overrides))
         check_numbers(config)
         names = config["data"]["class_names"]
         network = rebuild_network(config, tensors, str(checkpoint)).to(device)
@@ -104,3 +100,17 @@ class Segmenter:
     def overlay(self, image: Picture, labels: npt.NDArray[np.integer]) -> Image.Image:
         """Draw labels (H, W) over their picture, with a legend."""
         return draw_overlay(image, labels, self.class_names, self.palette)
+
+
+def _composed(overrides: Sequence[str]) -> DictConfig:
+    """What `deeplab predict` makes of its overrides; the program around may be one of Hydra's itself."""
+    schema.register()
+    around = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return compose(primary_config("predict"), overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(explain(error)) from error
+    finally:
+        GlobalHydra.instance().hydra = around

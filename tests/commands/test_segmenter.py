@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
+from deeplab.config.explain import conf_dir
 from deeplab.errors import InputError
 from deeplab.segmenter import Segmenter
 
@@ -33,6 +36,14 @@ def test_pictures_over_the_limit_keep_the_network_s_labels(trained, checkpoint):
     height, width = image.shape[:2]
     segmenter = Segmenter.load(checkpoint, overrides=[f"crf.max_pixels={height * width - 1}"])
     np.testing.assert_array_equal(segmenter.labels(image), scored(trained, "predictions", 0))
+
+
+def test_in_a_program_of_hydra_s(checkpoint):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        around = GlobalHydra.instance().hydra
+        assert Segmenter.load(checkpoint, overrides=["inference.flip=true"]).inference.flip
+        assert GlobalHydra.instance().hydra is around
+    assert not GlobalHydra.instance().is_initialized()
 
 
 @pytest.mark.parametrize(
