@@ -40,9 +40,10 @@ def check_data(config: "DictConfig", folder: Path) -> None:
     console = Console()
     console.width = max(console.width, 110)  # names are not cut where output goes into a file
     print_report(console, report, data["class_names"])
-    for split in splits if sheets is not None else ():
-        for path in sheets.write(split, layout.files(split), with_crops=split == data["train_split"]):
-            print(f"{path} shows some pictures of {split}.")
+    if sheets is not None:
+        for split in splits:
+            for path in sheets.write(split, layout.files(split), with_crops=split == data["train_split"]):
+                print(f"{path} shows some pictures of {split}.")
     if report.exit_code:
         sys.exit(report.exit_code)
 
@@ -54,8 +55,14 @@ def _sheets(data: dict[str, Any], rule: "LabelRule", output: Path) -> "Sheets":
     from deeplab.reporting.picture_jobs import check_writable
 
     names = data["class_names"]
-    augmentation = [data[key] for key in ("crop_size", "scales", "mirror")]
-    transform = TrainTransform(*augmentation, PAD_RGB, seed=0, color_jitter=data["color_jitter"])
+    transform = TrainTransform(
+        crop_size=data["crop_size"],
+        scales=data["scales"],
+        mirror=data["mirror"],
+        pad_rgb=PAD_RGB,
+        seed=0,
+        color_jitter=data["color_jitter"],
+    )
     sheets = Sheets(output, rule, names, class_palette(data["palette"], len(names)), transform)
     check_writable(output)
     return sheets
