@@ -48,7 +48,7 @@ class Sheets:
             if with_crops:
                 crop = self.transform(image, label, epoch=0, picture=index)
                 crops.append(Row(crop.image.clip(0, 255).astype(np.uint8), [crop.label], caption))
-        stem = Path(name).stem
+        stem = Path(name).name.removesuffix(".txt")  # a split can be the path of a list
         written = [(f"{stem}.png", whole, ("picture", "mask")), (f"{stem}_crops.png", crops, ("training crop", "mask"))]
         return [self._draw(file, rows, titles) for file, rows, titles in written if rows]
 
