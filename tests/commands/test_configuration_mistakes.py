@@ -23,7 +23,7 @@ MISSPELT = [
     (["optim.lr=0.1,0.2"], ["optim.lr=0.1,0.2", "add -m"]),
     (["optim.lr=[0.1"], ["optim.lr=[0.1", "a bracket is not closed", "quotes"]),
     (["data.label_map={255:", "1}"], ["data.label_map={255:", "cuts a value at a space", "'KEY=VALUE'"]),
-    (["name=a:b:"], ["name=a:b:", "special characters", "quotes"]),
+    (["name=a]b"], ["name=a]b", "special characters", "quotes"]),
     (["seed=${sead}"], ["seed", "sead", "not found"]),
 ]
 
