@@ -20,6 +20,7 @@ setup: $(STAMP) ## make .venv and install everything, pinned
 
 $(STAMP): $(SOURCES)
 	@test -n "$(PYTHON)" || { echo "DeepLab needs Python 3.11 or 3.12 on the PATH, or PYTHON=/path/to/python." >&2; exit 1; }
+	@echo "Installing into $(VENV): 2 GB and more, minutes in which little is printed."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
 	$(PIP) -e '.[dev]'

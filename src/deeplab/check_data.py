@@ -2,14 +2,20 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from deeplab.data.labels import LabelRule
+    from deeplab.inspection.sheets import Sheets
+
 
 def check_data(config: "DictConfig", folder: Path) -> None:
-    """Print what the splits hold; ends with status 1 if files are missing, unreadable or at odds with each other."""
+    """Print what the splits hold; ends with status 1 if files are missing, unreadable or at odds with each other.
+
+    With `output` some pictures are drawn beside their masks, and training crops.
+    """
     from rich.console import Console
 
     from deeplab.config.make import make
@@ -29,12 +35,37 @@ def check_data(config: "DictConfig", folder: Path) -> None:
         raise InputError(f"workers={own['workers']}: it must be at least 1, or null for one a core.")
     rule = LabelRule(len(data["class_names"]), data["label_map"], data["ignore_label"])
     splits = own["splits"] or list(dict.fromkeys([data["train_split"], data["val_split"]]))
+    sheets = None if own["output"] is None else _sheets(data, rule, Path(own["output"]).expanduser())
     report = inspect(layout, rule, splits, data["name"], train_split=data["train_split"], workers=own["workers"])
     console = Console()
     console.width = max(console.width, 110)  # names are not cut where output goes into a file
     print_report(console, report, data["class_names"])
+    if sheets is not None:
+        for split in splits:
+            for path in sheets.write(split, layout.files(split), with_crops=split == data["train_split"]):
+                print(f"{path} shows some pictures of {split}.")
     if report.exit_code:
         sys.exit(report.exit_code)
+
+
+def _sheets(data: dict[str, Any], rule: "LabelRule", output: Path) -> "Sheets":
+    from deeplab.data.palette import class_palette
+    from deeplab.data.transforms import TrainTransform
+    from deeplab.inspection.sheets import PAD_RGB, Sheets
+    from deeplab.reporting.picture_jobs import check_writable
+
+    names = data["class_names"]
+    transform = TrainTransform(
+        crop_size=data["crop_size"],
+        scales=data["scales"],
+        mirror=data["mirror"],
+        pad_rgb=PAD_RGB,
+        seed=0,
+        color_jitter=data["color_jitter"],
+    )
+    sheets = Sheets(output, rule, names, class_palette(data["palette"], len(names)), transform)
+    check_writable(output)
+    return sheets
 
 
 def main() -> None:

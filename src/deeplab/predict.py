@@ -18,10 +18,10 @@ def predict(config: "DictConfig", folder: Path) -> None:
     from deeplab.config.check import check_device, check_numbers
     from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network
     from deeplab.config.preflight import to_plain
-    from deeplab.crf.unary import as_scores
     from deeplab.data.palette import class_palette
     from deeplab.data.reading import read_picture
     from deeplab.predict_files import predict as predict_files
+    from deeplab.predict_files import refine_by
     from deeplab.reporting.picture_jobs import check_writable, plan
     from deeplab.submission.export import export
     from deeplab.submission.formats import server_format
@@ -43,11 +43,10 @@ def predict(config: "DictConfig", folder: Path) -> None:
     network = rebuild_network(plain, tensors, own["checkpoint"])
     place_network(network, own["trainer"])
     crf = build_dense_crf(plain["crf"])
-    refine = None if crf is None else lambda probs, image: crf(as_scores(probs, crf.params.unary), image)
     outcome = predict_files(
         network,
         build_inference(plain["inference"]),
-        refine,
+        None if crf is None else refine_by(crf),
         source,
         output,
         plain["data"]["class_names"],

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.markup import escape
 
+from deeplab.crf.dense_crf import DenseCRF
+from deeplab.crf.unary import as_scores
 from deeplab.errors import InputError
 from deeplab.inference.network import SegmentationNetwork
 from deeplab.inference.probabilities import Inference
@@ -75,7 +77,8 @@ def predict(
                     outcome.unrefined.append(job.source)
                     size = f"{image.shape[1]} x {image.shape[0]}"
                     say(progress, "No CRF", f"{job.source}: {size} is more than crf.max_pixels={max_crf_pixels}.")
-                labels = _labels(network, inference, refined, image, job.probabilities if save_probabilities else None)
+                save = job.probabilities if save_probabilities else None
+                labels = predict_labels(network, inference, refined, image, save)
                 write_labels(job.labels, labels, palette)
                 _write_overlay(job.overlay, image, labels, class_names, palette)
                 outcome.written += 1
@@ -83,9 +86,15 @@ def predict(
     return outcome
 
 
-def _labels(
-    network: SegmentationNetwork, inference: Inference, crf: Refine | None, image: Picture, save: Path | None
+def refine_by(crf: DenseCRF) -> Refine:
+    """Return a CRF as `predict` takes it: it gets the kind of scores that its parameters ask for."""
+    return lambda probabilities, image: crf(as_scores(probabilities, crf.params.unary), image)
+
+
+def predict_labels(
+    network: SegmentationNetwork, inference: Inference, crf: Refine | None, image: Picture, save: Path | None = None
 ) -> npt.NDArray[np.integer]:
+    """Return the class of each pixel, (H, W), of a picture, uint8 (H, W, 3); write its probabilities to `save`."""
     if crf is None and save is None:
         labels: npt.NDArray[np.integer] = inference.labels(network, image).cpu().numpy()
         return labels

@@ -21,7 +21,9 @@ MISSPELT = [
     (["data.crop_sise=33"], ["no key data.crop_sise", "did you mean data.crop_size?"]),
     (["demo"], ["'demo' is no override", "KEY=VALUE"]),
     (["optim.lr=0.1,0.2"], ["optim.lr=0.1,0.2", "add -m"]),
-    (["optim.lr=[0.1"], ["optim.lr=[0.1", "quotes"]),
+    (["optim.lr=[0.1"], ["optim.lr=[0.1", "a bracket is not closed", "quotes"]),
+    (["data.label_map={255:", "1}"], ["data.label_map={255:", "cuts a value at a space", "'KEY=VALUE'"]),
+    (["name=a]b"], ["name=a]b", "special characters", "quotes"]),
     (["seed=${sead}"], ["seed", "sead", "not found"]),
 ]
 
@@ -48,6 +50,10 @@ IMPOSSIBLE = [
     ("optim.loss_group=3", ["optim.loss_group=3", "[1, 2, 4]"], []),
     ("optim.fc_rate=haed", ["optim.fc_rate=haed", "choose one of head, backbone"], []),
     ("optim.label_shrinking=nearst", ["optim.label_shrinking=nearst", "choose one of subsample, nearest"], []),
+    ("optim.class_weights=[1,2]", ["optim.class_weights=[1.0, 2.0]", "8 classes", "data.class_names"], []),
+    ("optim.class_weights=[1,1,1,1,1,1,1,-1]", ["optim.class_weights", "at least 0"], []),
+    ("optim.class_weights=[0,0,0,0,0,0,0,0]", ["optim.class_weights", "not all of them 0"], []),
+    ("optim.class_weights=heavy", ["optim.class_weights=heavy"], []),
     ("optim.freeze=[backbone.stem9]", ["optim.freeze", "backbone.stem9", "deeplab model"], []),
     ("data.crop_size=32", ["data.crop_size=32", "25 or 33"], []),
     ("data.layout.height=tall", ["data.layout", "wrong type"], []),

@@ -88,9 +88,27 @@ def test_check_of_ones_own_folder(run: Run, data: Path) -> None:
     assert result.code == 1 and "of the same content" in result.out
 
 
+def test_check_draws_pictures_masks_and_training_crops(run: Run, data: Path, tmp_path: Path) -> None:
+    (data / "images/train/1.jpg").write_bytes(b"no picture")
+    palette = "data.palette=[[0,0,0],[0,255,0],[250,20,30]]"
+    result = run("data check", *FOLDER, f"data.root={data}", "output=Blätter 1", "data.crop_size=33", palette)
+    assert result.code == 1 and "files that cannot be read: 1" in result.out
+    folder = tmp_path / "Blätter 1"
+    assert {path.name for path in folder.iterdir()} == {"train.png", "train_crops.png", "val.png"}
+    assert f"{Path('Blätter 1') / 'train_crops.png'} shows some pictures of train." in result.out
+    for path in folder.iterdir():
+        colours = {tuple(colour) for colour in np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)}
+        assert {(0, 255, 0), (250, 20, 30)} <= colours
+    # Three rows, for one of the four pictures cannot be read; crops are square.
+    heights = [Image.open(folder / name).height for name in ("val.png", "train.png")]
+    assert heights[1] - heights[0] > 200
+
+
 @pytest.mark.parametrize(
     ("command", "arguments", "parts"),
     [
+        ("data check", [*FOLDER, "data.root=data", "output=data/images/val/0.jpg"], ["output=", "cannot be written"]),
+        ("data check", [*FOLDER, "data.root=data", "output=x", "data.scales=[]"], ["data.scales=[]"]),
         ("data check", ["data=scenes"], ["there are no files to check"]),
         ("data check", [], ["You must specify 'data'"]),
         ("data check", ["data=voc12", "data.root=nowhere"], ["nowhere/VOC2012/JPEGImages", "data.root"]),

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from deeplab.training.losses import subsample_labels, valid_pixels, weighted_cross_entropy
+from deeplab.training.losses import loss_pixels, subsample_labels, weighted_cross_entropy
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_picture_of_void_alone_costs_nothing() -> None:
     assert loss.item() == 0
     assert logits.grad is not None
     assert torch.equal(logits.grad, torch.zeros_like(logits))
-    assert valid_pixels(labels, (2, 2)).tolist() == [0]
+    assert loss_pixels(labels, (2, 2)).tolist() == [0]
 
 
 def test_low_precision_logits_are_widened() -> None:
@@ -59,3 +59,24 @@ def test_low_precision_logits_are_widened() -> None:
     assert low.dtype == torch.float32
     expected = F.cross_entropy(logits.bfloat16().float(), torch.zeros(1, 2, 2, dtype=torch.int64), reduction="sum")
     assert low.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_class_weights_are_those_of_torch() -> None:
+    """One group of all pictures: torch's own weighted mean, its divisor included."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 5, 3, 3, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 5, (3, 17, 17), generator=generator)
+    labels[:, 4:9] = 255
+    weights = torch.tensor([0.5, 2.0, 0.0, 1.0, 30.0])
+    divisor = loss_pixels(labels, (3, 3), class_weights=weights)
+    each = (1 / divisor.sum()).expand(3)
+    found = weighted_cross_entropy(logits, labels, each, class_weights=weights)
+    expected = F.cross_entropy(logits, labels[:, ::8, ::8], weights.double(), ignore_index=255)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_equal_class_weights_count_pixels() -> None:
+    labels = torch.randint(0, 5, (2, 17, 17), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    labels[0, ::2] = 255
+    counted = loss_pixels(labels, (3, 3), class_weights=torch.ones(5))
+    assert counted.tolist() == loss_pixels(labels, (3, 3)).tolist() == [0, 9]

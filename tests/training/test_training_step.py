@@ -67,6 +67,26 @@ def one_step(trainer: Any, module: Any, data: Any, record: Any) -> tuple[float, 
     return record.steps[-1]["train/loss"], module.network
 
 
+@pytest.mark.parametrize("group", [4, 8])
+def test_class_weights_weigh_pixels_within_a_loss_group(
+    group: int, tiny: Any, segmentation: Any, batches: Any, trainer: Any, record: Any
+) -> None:
+    weights = [1.0, 0.25, 3.0, 0.0]
+    network, batch = tiny().double().eval(), batches().make(0, 0)
+    logits, label = network(batch["image"].double()), batch["label"][:, ::8, ::8]
+    expected = [
+        F.cross_entropy(logits[i : i + group], label[i : i + group], torch.tensor(weights).double(), ignore_index=255)
+        for i in range(0, GLOBAL_BATCH, group)
+    ]
+    for size in (3, 8):
+        module = segmentation(
+            tiny(), batch_size_per_device=size, loss_group=group, class_weights=weights, **GRADIENT_ONLY
+        )
+        loss, _ = one_step(trainer, module, batches(), record)
+        assert loss == pytest.approx(torch.stack(expected).mean().item(), rel=1e-12)
+        assert not [name for name in module.state_dict() if "class_weights" in name]
+
+
 @pytest.mark.parametrize("group", [1, 4, 8])
 def test_micro_batches_change_neither_loss_nor_gradients(
     group: int, tiny: Any, segmentation: Any, batches: Any, trainer: Any, record: Any

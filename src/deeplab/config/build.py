@@ -222,6 +222,7 @@ def build_module(config: Plain, network: DeepLab | MultiScale, freeze_bn: bool) 
         record={"config": config},
         label_shrinking=optim["label_shrinking"],
         fc_rate=optim["fc_rate"],
+        class_weights=optim.get("class_weights"),  # checkpoints of before there were any lack the key
     )
 
 

@@ -1,6 +1,7 @@
 """What can be known to be wrong in a configuration before any work."""
 
 import logging
+import math
 from typing import Any
 
 import torch
@@ -60,8 +61,21 @@ def check(config: Plain) -> None:
         raise InputError(
             f"trainer.if_checkpoint_fails={config['trainer']['if_checkpoint_fails']}: choose stop or go_on."
         )
+    _check_class_weights(config["optim"].get("class_weights"), config["data"]["class_names"])
     check_device(config["trainer"])
     _check_monitors(config)
+
+
+def _check_class_weights(weights: list[float] | None, class_names: list[str]) -> None:
+    if weights is None:
+        return
+    if len(weights) != len(class_names):
+        raise InputError(
+            f"optim.class_weights={weights}: give one number for each of the {len(class_names)} classes, in the order "
+            "of data.class_names."
+        )
+    if not all(0 <= each < math.inf for each in weights) or not any(weights):
+        raise InputError(f"optim.class_weights={weights}: give finite numbers of at least 0, not all of them 0.")
 
 
 def check_numbers(config: Plain) -> None:

@@ -96,6 +96,11 @@ def _nearest(given: str, known: list[str]) -> str | None:
 def _unparsable(error: OverrideParseException) -> str:
     if "=" not in error.override:
         return f"'{error.override}' is no override: write KEY=VALUE."
+    if any(error.override.count(left) > error.override.count(right) for left, right in ("{}", "[]", "()")):
+        return (
+            f"{error.override}: a bracket is not closed, as where the shell cuts a value at a space; put the whole in "
+            "quotes, 'KEY=VALUE'."
+        )
     reason = re.sub(r"^Error parsing override '.*?' | See https://.*$", "", " ".join(str(error).split()))
     return f"{error.override}: {reason}; put quotes around a value with special characters, KEY='\"VALUE\"'."
 

@@ -114,6 +114,7 @@ PAGES = {
             ("data=voc12_aug data.root=VOCdevkit", "the splits for training and validation"),
             ("data=voc12 data.root=VOCdevkit 'splits=[train,val,trainval]'", "splits of your choice"),
             ("data=folder data.root=my_data 'data.class_names=[background,crack]'", "data of your own"),
+            ("data=voc12 data.root=VOCdevkit output=sheets", "also draw some pictures, their masks, training crops"),
         ),
         ("data",),
         ("data=folder",),

@@ -110,6 +110,7 @@ class OptimConfig:
     loss_group: int = 1
     label_shrinking: str = "subsample"
     fc_rate: str = "head"
+    class_weights: list[float] | None = None
     freeze: list[str] = field(default_factory=list)
     freeze_bn: bool | None = None
     gradient_clip: float | None = None
@@ -291,6 +292,7 @@ class DataCheckConfig:
 
     splits: list[str] | None = None
     workers: int | None = None
+    output: str | None = None
     data: DataConfig = field(default_factory=DataConfig)
 
 

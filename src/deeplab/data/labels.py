@@ -95,7 +95,7 @@ class LabelRule:
     def _hidden_foreground(source: str) -> str:
         return (
             f"{source}: the mask holds only 0 and 255, and 255 means void; if 255 marks the foreground, set "
-            "data.label_map={255: 1}, if it is void indeed, data.label_map={255: 255}."
+            "'data.label_map={255: 1}', if it is void indeed, 'data.label_map={255: 255}'."
         )
 
 
@@ -110,7 +110,7 @@ def _whole_numbers(label_map: Any) -> dict[int, int] | None:
         if number is None or label is None:
             raise InputError(
                 f"data.label_map={label_map}: write mask values and their labels as pairs of whole numbers, such as "
-                "data.label_map={255: 1}."
+                "'data.label_map={255: 1}'."
             )
         numbers[number] = label
     return numbers

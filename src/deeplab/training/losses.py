@@ -42,17 +42,36 @@ def shrink_labels(labels: Tensor, size: tuple[int, int], shrinking: str = "subsa
     return nearest_labels(labels, size) if shrinking == "nearest" else subsample_labels(labels, size)
 
 
-def valid_pixels(labels: Tensor, size: tuple[int, int], shrinking: str = "subsample") -> Tensor:
-    """Pixels of each picture that are not void at the logits' positions: labels (B, H, W) -> (B,)."""
-    return (shrink_labels(labels, size, shrinking) != IGNORE).sum(dim=(-2, -1))
+def loss_pixels(
+    labels: Tensor, size: tuple[int, int], shrinking: str = "subsample", class_weights: Tensor | None = None
+) -> Tensor:
+    """What each picture's loss is divided by: labels (B, H, W) -> (B,).
+
+    The pixels that are not void at the logits' positions, each counted with the weight of its class (K,) where there
+    are such weights.
+    """
+    target = shrink_labels(labels, size, shrinking)
+    if class_weights is None:
+        return (target != IGNORE).sum(dim=(-2, -1))
+    by_label = class_weights.new_zeros(IGNORE + 1)
+    by_label[: len(class_weights)] = class_weights
+    return by_label[target.long()].sum(dim=(-2, -1))
 
 
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor, shrinking: str = "subsample") -> Tensor:
+def weighted_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    shrinking: str = "subsample",
+    class_weights: Tensor | None = None,
+) -> Tensor:
     """Sum over pictures of weight x summed cross-entropy; logits (B, K, h, w), labels (B, H, W), weights (B,).
 
-    Computed in float32 or wider whatever the logits' type; void pixels (255) count nothing.
+    Computed in float32 or wider whatever the logits' type; void pixels (255) count nothing, the others once or by the
+    weight of their class (K,).
     """
     target = shrink_labels(labels, (logits.shape[-2], logits.shape[-1]), shrinking)
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    each = F.cross_entropy(wide, target, ignore_index=IGNORE, reduction="none").sum(dim=(-2, -1))
+    by_class = None if class_weights is None else class_weights.to(wide)
+    each = F.cross_entropy(wide, target, by_class, ignore_index=IGNORE, reduction="none").sum(dim=(-2, -1))
     return (each * weights.to(each)).sum()

@@ -5,7 +5,7 @@ pixels of every loss group are counted before the first of them, so that neither
 number of ranks changes the loss (Caffe's iter_size sums micro-batches that are normalised one by one).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeAlias
@@ -25,7 +25,7 @@ from deeplab.models.deeplab import DeepLab
 from deeplab.models.multi_scale import MultiScale
 from deeplab.training.batch_norm import freeze_batch_norms, hold_statistics
 from deeplab.training.finite_loss import FiniteLoss
-from deeplab.training.losses import SHRINKING, valid_pixels, weighted_cross_entropy
+from deeplab.training.losses import SHRINKING, loss_pixels, weighted_cross_entropy
 from deeplab.training.parameter_groups import classifiers, parameter_groups
 from deeplab.training.progress import is_logged
 
@@ -53,9 +53,12 @@ class SegmentationModule(pl.LightningModule):
         record: plain dict stored in every checkpoint, from which the network can be rebuilt.
         label_shrinking: how labels come to the logits' size, "subsample" or "nearest" (`deeplab.training.losses`).
         fc_rate: whose learning rates fc6 and fc7 have, the "head"'s or the "backbone"'s.
+        class_weights: what a pixel of each class counts in the loss; None: all the same.
 
     `leave` is set on any rank that is asked to leave; after the next training step it is set on all of them.
     """
+
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class SegmentationModule(pl.LightningModule):
         record: dict[str, Any],
         label_shrinking: str = "subsample",
         fc_rate: str = "head",
+        class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if label_shrinking not in SHRINKING:
@@ -100,6 +104,9 @@ class SegmentationModule(pl.LightningModule):
         if fc_rate not in ("head", "backbone"):
             raise ValueError(f"fc_rate={fc_rate!r}: choose head or backbone.")
         self.fc_rate = fc_rate
+        # Not in checkpoints: it belongs to the training, not to the network.
+        weights = None if class_weights is None else torch.tensor(class_weights)
+        self.register_buffer("class_weights", weights, persistent=False)
         self.confusion = ConfusionMatrix(len(class_names))
         self.leave = False
         self.row: dict[str, Tensor | float] = {}
@@ -184,7 +191,9 @@ class SegmentationModule(pl.LightningModule):
                 logits = self.network.scale_logits(image[part])
                 weights = weights or self._loss_weights(logits, label)
                 losses = {
-                    name: weighted_cross_entropy(each, label[part], weights[name][part], self.label_shrinking)
+                    name: weighted_cross_entropy(
+                        each, label[part], weights[name][part], self.label_shrinking, self.class_weights
+                    )
                     for name, each in logits.items()
                 }
                 # DistributedDataParallel averages over the ranks, these are shares of one sum.
@@ -204,17 +213,19 @@ class SegmentationModule(pl.LightningModule):
             yield slice(start, stop), context
 
     def _loss_weights(self, logits: dict[str, Tensor], label: Tensor) -> dict[str, Tensor]:
-        """The weight of each picture of this rank's share, by prediction: 1 / (groups x max(1, valid pixels))."""
+        """The weight of each picture of this rank's share, by prediction: 1 / (groups x the group's `loss_pixels`)."""
         world, rank = self.trainer.world_size, self.trainer.global_rank
         share = len(label)
         mine = slice(rank * share, (rank + 1) * share)
         every = torch.zeros(len(logits), share * world, dtype=torch.float64, device=label.device)
         for row, each in zip(every, logits.values(), strict=True):
-            row[mine] = valid_pixels(label, (each.shape[-2], each.shape[-1]), self.label_shrinking)
+            size = (each.shape[-2], each.shape[-1])
+            row[mine] = loss_pixels(label, size, self.label_shrinking, self.class_weights).to(row)
         if world > 1:
             torch.distributed.all_reduce(every)
         groups = every.view(len(logits), -1, self.loss_group)
-        weights = 1 / (groups.shape[1] * groups.sum(-1, keepdim=True).clamp(min=1))
+        pixels = groups.sum(-1, keepdim=True)
+        weights = 1 / (groups.shape[1] * pixels.where(pixels > 0, 1.0))  # a group of void alone has a loss of 0
         return dict(zip(logits, weights.expand_as(groups).reshape_as(every)[:, mine], strict=True))
 
     def _ids_of_all_ranks(self, mine: list[str]) -> list[str]:
