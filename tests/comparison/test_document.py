@@ -170,6 +170,17 @@ def test_the_same_run_twice_is_no_difference(tmp_path: Path, run_in: MakeRun) ->
     assert "the same mIoU" in after["sentence"]
 
 
+def test_a_key_that_an_older_version_lacks_makes_no_variant(tmp_path: Path, run_in: MakeRun) -> None:
+    run_in("old")
+    for seed, weights in ((1, None), (2, [1, 2])):
+        metrics = json.loads((run_in(f"new_{seed}", seed=seed) / "metrics.json").read_text())
+        metrics["config"]["optim"]["class_weights"] = weights
+        (tmp_path / f"new_{seed}" / "metrics.json").write_text(json.dumps(metrics))
+    variants = document_of(tmp_path)["variants"]
+    assert sorted(len(variant["runs"]) for variant in variants) == [1, 2]
+    assert any("class_weights=[1, 2]" in variant["name"] for variant in variants)
+
+
 def test_a_gain_of_the_crf_is_paired_by_run(tmp_path: Path, run_in: MakeRun) -> None:
     for seed in range(3):
         run_in(f"{seed}", seed=seed)

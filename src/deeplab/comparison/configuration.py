@@ -121,9 +121,17 @@ def part_of(key: str) -> str:
 
 
 def differing(flats: Sequence[Flat]) -> list[str]:
-    """Return the keys whose values differ, or that some lack."""
+    """Return the keys whose values differ, or that some lack where others have more than null."""
     keys = dict.fromkeys(key for flat in flats for key in flat)
-    return [key for key in keys if len({flat.get(key) for flat in flats}) > 1]
+    return [key for key in keys if len({flat.get(key, "null") for flat in flats}) > 1]
+
+
+def identity(flat: Flat) -> tuple[tuple[str, str], ...]:
+    """Return what two configurations that compute the same have in common.
+
+    A key that the version of one run did not have yet is null for the other where nothing else was asked for.
+    """
+    return tuple(sorted((key, text) for key, text in flat.items() if text != "null"))
 
 
 def describe(part: str, config: Plain, choices: Mapping[str, str], flat: Flat, keys: Sequence[str]) -> str:

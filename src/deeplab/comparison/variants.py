@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from deeplab.comparison.configuration import ABSENT, PARTS, Flat, describe, differing, flatten, part_of
+from deeplab.comparison.configuration import ABSENT, PARTS, Flat, describe, differing, flatten, identity, part_of
 from deeplab.comparison.run import Run, started
 
 
@@ -38,10 +38,8 @@ def group(runs: Sequence[Run]) -> list[Variant]:
     members: dict[Any, list[int]] = {}
     for index, flat in enumerate(flats):
         scored_on = (runs[index].class_names, runs[index].split) if runs[index].is_scored else None
-        identity = (
-            (None, index) if flat is None else (tuple(sorted(flat.items())), _rest(flats, runs, index, scored_on))
-        )
-        members.setdefault(identity, []).append(index)
+        same = (None, index) if flat is None else (identity(flat), _rest(flats, runs, index, scored_on))
+        members.setdefault(same, []).append(index)
     first = [indices[0] for indices in members.values()]
     known = [flat for flat in (flats[index] for index in first) if flat is not None]
     keys = differing(known)
@@ -62,8 +60,9 @@ def _rest(flats: Sequence[Flat | None], runs: Sequence[Run], index: int, scored_
     """
     if scored_on is not None:
         return scored_on
+    own = flats[index]
     for flat, run in zip(flats, runs, strict=True):
-        if flat == flats[index] and run.is_scored:
+        if flat is not None and own is not None and identity(flat) == identity(own) and run.is_scored:
             return (run.class_names, run.split)
     return None
 
