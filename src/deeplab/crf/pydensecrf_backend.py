@@ -57,7 +57,7 @@ def _stepwise(crf: Any, problem: Problem) -> Refinement:
         before = view.copy()
         crf.stepInference(Q, scratch, more)
         steps += 1
-        if np.abs(np.asarray(Q) - before).max() < problem.params.tolerance:
+        if np.abs(np.asarray(Q) - before).max() <= problem.params.tolerance > 0:
             break
     return Refinement(np.array(Q, dtype=np.float32).reshape(K, H, W), steps)
 

@@ -49,7 +49,9 @@ class _MeanField:
         energy = torch.from_numpy(unary_energy(problem.scores, self.params.unary)).to(problem.device)
         self.unary = energy.reshape(K, -1).T.contiguous()
         penalties = self.params.compatibility
-        self.penalties = None if penalties is None else torch.tensor(penalties, device=problem.device)
+        self.penalties = (
+            None if penalties is None else torch.tensor(penalties, dtype=torch.float32, device=problem.device)
+        )
         if problem.initial is None:
             self.Q = torch.softmax(-self.unary, dim=1)
         else:
