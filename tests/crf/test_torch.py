@@ -12,7 +12,7 @@ from deeplab.crf.kernels import FeatureKernel
 torch = pytest.importorskip("torch")
 
 
-def test_torchs_default_type_changes_nothing(picture: Callable[..., Any]) -> None:
+def test_types_that_torch_takes_elsewhere_change_nothing(picture: Callable[..., Any]) -> None:
     probs, image = picture(3, 14, 15)
     matrix = ((-1.0, 0.0, 0.5), (0.0, -1.0, 0.0), (0.5, 0.0, -1.0))
     crf = DenseCRF(CRFParams(iterations=2, compatibility=matrix), "torch", num_threads=1)
@@ -23,6 +23,8 @@ def test_torchs_default_type_changes_nothing(picture: Callable[..., Any]) -> Non
     finally:
         torch.set_default_dtype(torch.float32)
     np.testing.assert_array_equal(got, expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        np.testing.assert_array_equal(crf(probs, image), expected)
 
 
 @pytest.mark.parametrize("K", [2, 21])

@@ -21,7 +21,8 @@ def refine(problem: Problem, num_threads: int | None, trace: bool = False) -> Re
     Raises:
         ValueError: if the features span too many standard deviations.
     """
-    with torch.inference_mode(), _threads(num_threads):
+    full_precision = torch.autocast(torch.device(problem.device).type, enabled=False)  # a caller may have it on
+    with torch.inference_mode(), full_precision, _threads(num_threads):
         symmetric = problem.params.normalization == "symmetric"
         terms = []
         for kernel in problem.kernels:
