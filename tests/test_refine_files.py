@@ -1,7 +1,5 @@
 """`deeplab crf`: files of scores in, label maps out."""
 
-import signal
-import threading
 from io import StringIO
 from pathlib import Path
 
@@ -76,18 +74,6 @@ def test_files_that_cannot_be_read_are_reported_and_skipped(place: Path) -> None
     )
     assert "a.png: this is no picture that can be read" in said
     assert "sub/c.png: there are no scores of it in" in said
-
-
-@pytest.mark.parametrize("when", ["before", "while refining"])
-def test_a_worker_that_was_killed_is_one_sentence(when: str, place: Path) -> None:
-    with CRFWorkers(PARAMS, num_workers=1) as workers:
-        if when == "before":
-            workers._workers[0].kill()
-        else:
-            workers._workers[0]._process.send_signal(signal.SIGSTOP)
-            threading.Timer(1.0, workers._workers[0].kill).start()
-        with pytest.raises(InputError, match="killed by signal 9"):
-            run(place, workers)
 
 
 def test_what_the_crf_refuses_is_skipped_too(place: Path) -> None:

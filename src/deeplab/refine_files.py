@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from deeplab.crf.workers import CRFWorkerError, CRFWorkers, LabelMap
+from deeplab.crf.workers import CRFWorkers, LabelMap
 from deeplab.errors import InputError
 from deeplab.inference.score_files import FORMS, Kind, read_scores, score_file
 from deeplab.reporting.palette import Palette
@@ -46,7 +46,7 @@ def refine(
             reported and skipped.
 
     Raises:
-        InputError: nothing to read, no place to write, or a worker process that was killed.
+        InputError: nothing to read, or no place to write.
     """
     if not probs.is_dir():
         raise InputError(f"probs={probs}: there is no such folder.")
@@ -65,8 +65,6 @@ def refine(
                 outcome.written += 1
             except InputError:  # no place to write: no use in going on
                 raise
-            except CRFWorkerError as error:
-                raise InputError(str(error)) from error
             except ValueError as error:  # what the CRF, or a PNG of labels, refuses
                 outcome.skipped.append(f"{job.source}: {error}.")
                 say(progress, "Skipped", outcome.skipped[-1])
@@ -88,10 +86,7 @@ def refine(
                 outcome.unrefined.append(job.source)
                 size = f"{image.shape[1]} x {image.shape[0]}"
                 say(progress, "No CRF", f"{job.source}: {size} is more than crf.max_pixels={max_crf_pixels}.")
-            try:
-                waiting.append((job, pool.submit(scores, image) if pool is not None else _as_they_are(scores)))
-            except CRFWorkerError as error:
-                raise InputError(str(error)) from error
+            waiting.append((job, pool.submit(scores, image) if pool is not None else _as_they_are(scores)))
             while waiting and waiting[0][1].done():
                 collect()
         while waiting:

@@ -127,6 +127,14 @@ def test_bad_features_are_named(picture: Callable[..., Any]) -> None:
             DenseCRF()(probs, image, kernels=[FeatureKernel(1.0, features)])
 
 
+@pytest.mark.parametrize("backend", FAST)
+def test_features_that_span_too_much_are_refused(backend: str, picture: Callable[..., Any]) -> None:
+    probs, image = picture(3, 14, 15)
+    features = 1e30 * np.random.default_rng(0).random((2, 14, 15))
+    with pytest.raises(ValueError, match="standard deviations"):
+        DenseCRF(backend=backend)(probs, image, kernels=[FeatureKernel(1.0, features)])
+
+
 @pytest.mark.parametrize("kind", ["float64", "bfloat16"])
 def test_features_may_be_a_networks_output(kind: str, picture: Callable[..., Any]) -> None:
     torch = pytest.importorskip("torch")
