@@ -99,6 +99,9 @@ def test_a_search_goes_on_with_the_same_inputs_only(folder: Path, tmp_path: Path
     with pytest.raises(InputError, match="differs in crf"):
         check_same(tmp_path / "run", open_inputs(config(folder, "+crf.iterations=4")).identity)
     check_same(tmp_path / "run", open_inputs(config(folder, "+data.num_workers=7")).identity)
+    matrix = "+crf.compatibility=[[0,1,1],[1,0,1],[1,1,0]]"
+    for _ in range(2):
+        check_same(tmp_path / "matrix", open_inputs(config(folder, matrix, "+data.label_map={0: 1}")).identity)
     np.savez(folder / "probs" / "p0.npz", logits=np.zeros((3, 2, 2)))
     with pytest.raises(InputError, match="differs in files"):
         check_same(tmp_path / "run", open_inputs(config(folder)).identity)

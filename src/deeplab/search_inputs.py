@@ -1,6 +1,7 @@
 """From the configuration of `deeplab search-crf` to its parts: pictures with scores, and what is not searched."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def check_same(folder: Path, identity: Plain) -> None:
     if not path.is_file():
         write_json(path, identity)
         return
-    before = read_json(path)
+    before, identity = read_json(path), json.loads(json.dumps(identity))  # JSON has no tuples, and only texts as keys
     differing = sorted(key for key in before.keys() | identity.keys() if before.get(key) != identity.get(key))
     if differing:
         raise InputError(

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 
 from deeplab.config.preflight import to_plain
 from deeplab.crf_search.cells import AXES, Cell
-from deeplab.crf_search.search import Found, best_of, compare, score_cells
+from deeplab.crf_search.search import Found, best_of, check_on, compare, score_cells
 from deeplab.errors import InputError
 from deeplab.reporting.tables import percent
 from deeplab.search_session import Session, shared_session
@@ -84,5 +84,5 @@ def _cell(session: Session, crf: dict[str, Any]) -> Cell:
 def _found(session: Session, best: Cell) -> Found:
     plan, scorer = session.plan, session.scorer
     searched = compare(plan, scorer, session.searched, best)
-    others = compare(plan, scorer, session.held_out, best, keep=False) if session.held_out else None
+    others = check_on(plan, scorer, session.held_out, best)
     return Found(dict(session.mious), 0, best, best, searched, others)

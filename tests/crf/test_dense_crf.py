@@ -80,6 +80,24 @@ def test_batch_of_different_sizes(picture: Callable[..., Any]) -> None:
         crf.batch([p for p, _ in pictures], [pictures[0][1]])
 
 
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_batch_in_one_array(library: str, picture: Callable[..., Any]) -> None:
+    pictures = [picture(4, 20, 31, seed) for seed in (0, 1)]
+    probs, images = (np.stack(arrays) for arrays in zip(*pictures, strict=True))
+    if library == "torch":
+        torch = pytest.importorskip("torch")
+        probs, images = torch.from_numpy(probs), torch.from_numpy(images)
+    crf = DenseCRF()
+    for result, one in zip(crf.batch(probs, images), pictures, strict=True):
+        np.testing.assert_array_equal(result, crf(*one))
+
+
+@pytest.mark.parametrize("backend", ALL)
+def test_largest_weights_stay_finite(backend: str, picture: Callable[..., Any]) -> None:
+    params = CRFParams(bilateral_weight=1e30, gaussian_weight=1e30)
+    assert np.isfinite(DenseCRF(params, backend)(*picture(3, 15, 18))).all()
+
+
 @pytest.mark.parametrize(
     ("probs", "image", "message"),
     [
@@ -99,9 +117,32 @@ def test_bad_picture_is_named(probs: Any, image: Any, message: str) -> None:
 
 def test_bad_features_are_named(picture: Callable[..., Any]) -> None:
     probs, image = picture(3, 4, 5)
-    for features, message in [(np.zeros((2, 5, 4)), "features of shape"), (np.full((1, 4, 5), np.nan), "NaN")]:
+    for features, message in [
+        (np.zeros((2, 5, 4)), "features of shape"),
+        (np.full((1, 4, 5), np.nan), "NaN"),
+        (np.full((1, 4, 5), 1e300), "infinity"),
+        ("depth.npy", "features are a str"),
+    ]:
         with pytest.raises(ValueError, match=message):
             DenseCRF()(probs, image, kernels=[FeatureKernel(1.0, features)])
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_features_that_span_too_much_are_refused(backend: str, picture: Callable[..., Any]) -> None:
+    probs, image = picture(3, 14, 15)
+    features = 1e30 * np.random.default_rng(0).random((2, 14, 15))
+    with pytest.raises(ValueError, match="standard deviations"):
+        DenseCRF(backend=backend)(probs, image, kernels=[FeatureKernel(1.0, features)])
+
+
+@pytest.mark.parametrize("kind", ["float64", "bfloat16"])
+def test_features_may_be_a_networks_output(kind: str, picture: Callable[..., Any]) -> None:
+    torch = pytest.importorskip("torch")
+    probs, image = picture(3, 14, 15)
+    given = np.random.default_rng(0).integers(0, 8, (2, 14, 15)) / 4
+    features = torch.tensor(given, dtype=getattr(torch, kind), requires_grad=True)
+    result = DenseCRF()(probs, image, kernels=[FeatureKernel(2.0, features)])
+    np.testing.assert_array_equal(result, DenseCRF()(probs, image, kernels=[FeatureKernel(2.0, given)]))
 
 
 def test_compatibility_must_fit_the_labels(picture: Callable[..., Any]) -> None:
@@ -112,8 +153,9 @@ def test_compatibility_must_fit_the_labels(picture: Callable[..., Any]) -> None:
 def test_backend_must_exist_and_threads_be_positive() -> None:
     with pytest.raises(ValueError, match="choose one of auto, native"):
         DenseCRF(backend="fast")
-    with pytest.raises(ValueError, match="num_threads = 0"):
-        DenseCRF(num_threads=0)
+    for threads in (0, 10**6, 1.5):
+        with pytest.raises(ValueError, match=f"num_threads = {threads}"):
+            DenseCRF(num_threads=threads)  # type: ignore[arg-type]
 
 
 def test_unavailable_backend_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

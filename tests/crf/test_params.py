@@ -23,6 +23,10 @@ from deeplab.crf.kernels import BilateralKernel, SpatialKernel
         ({"unary": "energy"}, "unary = 'energy'"),
         ({"tolerance": -0.1}, "tolerance = -0.1"),
         ({"prune_below": 1.5}, "prune_below = 1.5"),
+        ({"bilateral_weight": 1e300}, "bilateral_weight = 1e"),  # would be infinite as a float32
+        ({"bilateral_weight": "4"}, "bilateral_weight = '4'"),
+        ({"gaussian_xy_std": 1e-46}, "gaussian_xy_std = 1e-46"),
+        ({"gaussian_xy_std": None}, "gaussian_xy_std = None"),
         ({"compatibility": ((0.0, 1.0),)}, "square"),
         ({"compatibility": ((0.0, 1.0), (2.0, 0.0))}, r"compatibility\[0\]\[1\]"),
     ],

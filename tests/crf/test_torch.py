@@ -12,6 +12,21 @@ from deeplab.crf.kernels import FeatureKernel
 torch = pytest.importorskip("torch")
 
 
+def test_types_that_torch_takes_elsewhere_change_nothing(picture: Callable[..., Any]) -> None:
+    probs, image = picture(3, 14, 15)
+    matrix = ((-1.0, 0.0, 0.5), (0.0, -1.0, 0.0), (0.5, 0.0, -1.0))
+    crf = DenseCRF(CRFParams(iterations=2, compatibility=matrix), "torch", num_threads=1)
+    expected = crf(probs, image)
+    torch.set_default_dtype(torch.float64)
+    try:
+        got = crf(probs, image)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(got, expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        np.testing.assert_array_equal(crf(probs, image), expected)
+
+
 @pytest.mark.parametrize("K", [2, 21])
 def test_same_bits_twice_and_for_any_number_of_threads(K: int, picture: Callable[..., Any]) -> None:
     probs, image = picture(K, 67, 91)

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from rich.console import Console
 
 from deeplab.crf import CRFParams, DenseCRF
 from deeplab.crf_search.cells import Cell, grid
 from deeplab.crf_search.gain import Gain
 from deeplab.crf_search.heat_map import panels, write_heat_map
+from deeplab.crf_search.prepared import read_prepared
 from deeplab.crf_search.report import best_yaml, sentences, table, write_report
 from deeplab.crf_search.scorer import Scorer
 from deeplab.crf_search.search import Comparison, Found, Plan, draw, search
@@ -103,6 +105,33 @@ def test_scores_are_those_of_a_direct_loop(photos: Path, tmp_path: Path) -> None
     assert {path.stem for path in (tmp_path / "cache").rglob("*.npz")} == set(names)
 
 
+def test_held_out_pictures_without_labels_are_no_check(photos: Path, tmp_path: Path) -> None:
+    searched, held_out = [0, 1], [4, 5]
+    for i in held_out:
+        Image.fromarray(np.full((20 + i, 26), 255, np.uint8)).save(photos / "labels" / f"p{i}.png")
+    plan, source = Plan(COARSE, REFINE, refine_rounds=0, bootstrap=10), Source(photos)
+    with scorer(source, Results(tmp_path / "r.jsonl", K), tmp_path) as work:
+        found = search(plan, work, searched, held_out)
+        with pytest.raises(InputError, match="No pixel of the pictures is labelled"):
+            search(plan, work, held_out, searched)
+    assert found.held_out is None
+    write_report(tmp_path / "report", found, FIXED, {})
+    assert json.loads((tmp_path / "report" / "search.json").read_text())["held_out"] is None
+
+
+def test_a_damaged_cache_is_named(photos: Path, tmp_path: Path) -> None:
+    source = Source(photos)
+    source.prepare(0, tmp_path / "cache" / "p0.npz")
+    path = tmp_path / "cache" / "p0.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 400] = bytes(400)
+    content[-30:-28] = b"\x63\x63"
+    for damaged in (content, content[:200], b"", b"PK\x03\x04"):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"p0\.npz cannot be read .*; remove it and run the search again"):
+            read_prepared(path)
+
+
 def test_raw_scores_as_unary(photos: Path, tmp_path: Path) -> None:
     fixed = CRFParams(iterations=3, unary="logits")
     source = Source(photos)
@@ -175,6 +204,10 @@ def test_the_sentences_are_honest() -> None:
     worse = " ".join(sentences(found(0.58, Gain(-0.02, Interval(-0.03, -0.01)))))
     assert "None of the 4 settings beats no CRF" in worse
     assert "does harm on pictures that took no part" in worse
+    assert "On the 5 pictures searched, " in worse
+    assert "On 7 other pictures, " in worse
+    single = replace(found(0.58, None), searched=Comparison(1, 0.6, 0.58, Gain(-0.02, Interval(None, None))))
+    assert sentences(single)[0].startswith("On the 1 picture searched, ")
     better = " ".join(sentences(found(0.63, Gain(0.02, Interval(0.01, 0.03)))))
     assert "beats no CRF" not in better
     assert "mIoU 63.00 against 60.00 without the CRF: +3.00 points, 95 % interval -1.00 to +2.00" in better
@@ -184,7 +217,7 @@ def test_the_sentences_are_honest() -> None:
     assert "+2.00 points, its interval cannot be measured on these pictures." in unknown
     assert "There is no interval: on pictures that took no part in the search, no gain or loss is shown." in unknown
     alone = " ".join(sentences(found(0.63, None)))
-    assert "All pictures were searched" in alone
+    assert "All pictures with labels were searched" in alone
     assert "outermost tried of bilateral_weight: wider ranges" in alone
 
 

@@ -21,7 +21,7 @@ from deeplab.config.common_folder import in_common_folder, tell_common_folder
 from deeplab.config.continue_run import continued
 from deeplab.config.explain import added_keys, conf_dir, explain, primary_config
 from deeplab.config.help import help_text
-from deeplab.config.lost_reader import told_if_a_reader_is_lost
+from deeplab.config.lost_reader import told_if_a_process_is_lost
 from deeplab.errors import CTRL_C, InputError, RunEndedError
 from deeplab.sweeping.sweep import SweepStoppedError
 
@@ -157,7 +157,7 @@ class _Job:
         try:
             for sentence in added_keys(config):
                 raise InputError(sentence)
-            with told_if_a_reader_is_lost():
+            with told_if_a_process_is_lost():
                 return self.task(config, folder)
         except (InputError, RunEndedError) as error:
             if not getattr(error, "told", False):  # by process 0, to all of several

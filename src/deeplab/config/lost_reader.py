@@ -1,4 +1,4 @@
-"""One sentence for a process of a DataLoader that ended."""
+"""One sentence for a process of a DataLoader, or of the CRF, that ended."""
 
 import re
 from collections.abc import Iterator
@@ -8,11 +8,15 @@ from deeplab.errors import ProcessLostError
 
 
 @contextmanager
-def told_if_a_reader_is_lost() -> Iterator[None]:
-    """Raise ProcessLostError where torch says, anywhere in the main thread, that a DataLoader's process has ended."""
+def told_if_a_process_is_lost() -> Iterator[None]:
+    """Raise ProcessLostError where, anywhere in the main thread, a DataLoader's process or one of the CRF has ended."""
     try:
         yield
     except RuntimeError as error:
+        from deeplab.crf.workers import CRFWorkerError  # numpy: not for every command's start
+
+        if isinstance(error, CRFWorkerError):
+            raise ProcessLostError(str(error)) from error
         found = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*?)(\.|$)", str(error))
         if found is None:
             raise

@@ -141,7 +141,7 @@ class CRFConfig:
     gaussian_xy_std: float = 1.0
     normalization: str = "symmetric"
     unary: str = "probabilities"
-    compatibility: list[list[float]] | None = None
+    compatibility: list[list[Any]] | None = None  # numbers; of list[list[float]] OmegaConf refuses whole ones
     tolerance: float = 0.0
     prune_below: float = 0.0
     half_resolution: bool = False

@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "native", "cuda", "torch", "exact", "pydensecrf")
 
+MAX_THREADS = 1024
+
 Run: TypeAlias = Callable[[Problem, bool], Refinement]  # a picture, and whether to trace it
 
 
@@ -28,6 +30,17 @@ def check(backend: str) -> None:
         raise ValueError(f"backend = {backend!r}: choose one of {', '.join(BACKENDS)}")
     if backend != "auto" and (reason := missing(backend)):
         raise ValueError(f"backend = {backend!r} is not available: {reason}, or choose backend='auto'")
+
+
+def check_threads(num_threads: int | None) -> None:
+    """Reject a number of threads that is none; each takes memory of its own, so there is a largest.
+
+    Raises:
+        ValueError: naming it.
+    """
+    whole = isinstance(num_threads, int) and not isinstance(num_threads, bool)
+    if num_threads is not None and not (whole and 1 <= num_threads <= MAX_THREADS):
+        raise ValueError(f"num_threads = {num_threads!r}: expected 1 to {MAX_THREADS}, or None for all cores")
 
 
 def missing(backend: str) -> str:

@@ -35,8 +35,7 @@ class DenseCRF:
         num_threads: int | None = None,
         kernels: Sequence[Kernel] = (),
     ) -> None:
-        if num_threads is not None and num_threads < 1:
-            raise ValueError(f"num_threads = {num_threads}: expected 1 or more, or None for all cores")
+        backends.check_threads(num_threads)
         backends.check(backend)
         self.params = CRFParams() if params is None else params
         self._auto = backend == "auto"
@@ -85,12 +84,14 @@ class DenseCRF:
     def batch(self, probs: Sequence[Any], images: Sequence[Any]) -> list[Any]:
         """Refine several pictures of any sizes, in order; arguments and results as for one.
 
+        probs, images: sequences, or for one size also arrays or tensors (B, K, H, W) and (B, H, W, 3).
+
         Raises:
             ValueError: if there are not as many images as score maps.
         """
         if len(probs) != len(images):
             raise ValueError(f"{len(probs)} score maps but {len(images)} images: give one image a map")
-        if probs and all(self._backend_for(scores) == "cuda" for scores in probs):
+        if len(probs) and all(self._backend_for(scores) == "cuda" for scores in probs):
             refined = self._refine_on_gpu(probs, images, self._all_kernels(()), None, trace=False)
             return [result.marginals for result in refined]
         return [self(scores, image) for scores, image in zip(probs, images, strict=True)]

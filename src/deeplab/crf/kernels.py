@@ -13,15 +13,19 @@ FloatArray: TypeAlias = npt.NDArray[np.float32]
 ByteArray: TypeAlias = npt.NDArray[np.uint8]
 
 
+_LARGEST = 1e30  # what weights and standard deviations are multiplied and divided with stays a float32
+
+
 def positive(name: str, value: float) -> None:
     """Reject a standard deviation that is not a positive finite number.
 
     Raises:
         ValueError: naming the parameter, its value and the remedy.
     """
-    if not (math.isfinite(value) and value > 0):
+    if not (_is_number(value) and 1 / _LARGEST <= value <= _LARGEST):
         raise ValueError(
-            f"{name} = {value}: a standard deviation must be positive and finite; to drop a kernel, weight 0"
+            f"{name} = {value!r}: a standard deviation must be positive and finite, 1e-30 to 1e30; to drop a kernel, "
+            "weight 0"
         )
 
 
@@ -31,8 +35,17 @@ def weight_of_kernel(name: str, value: float) -> None:
     Raises:
         ValueError: naming the parameter, its value and the remedy.
     """
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{name} = {value}: a kernel's weight must be 0 (no such kernel) or positive and finite")
+    if not (_is_number(value) and 0 <= value <= _LARGEST):
+        raise ValueError(
+            f"{name} = {value!r}: a kernel's weight must be 0 (no such kernel) or positive and finite, 1e30 at most"
+        )
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return math.isfinite(value)  # type: ignore[arg-type]  # what is no number is the question
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -103,8 +116,24 @@ def features(kernel: Kernel, shape: tuple[int, int], image: ByteArray | None) ->
     return np.ascontiguousarray(np.stack(rows), dtype=np.float32)
 
 
+def given_features(kernel: FeatureKernel) -> FloatArray:
+    """Return the features as float32, of tensors too that need gradients, lie on a GPU or are bfloat16.
+
+    Raises:
+        ValueError: if they are no numbers.
+    """
+    given = kernel.features
+    if hasattr(given, "detach"):
+        given = given.detach().cpu().float().numpy()
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(given, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"features are a {type(given).__name__}: expected an array (F, H, W) of numbers") from error
+
+
 def _given_features(kernel: FeatureKernel, shape: tuple[int, int]) -> FloatArray:
-    given = np.asarray(kernel.features, dtype=np.float32)
+    given = given_features(kernel)
     features_fit(given.shape, shape, bool(np.isfinite(given).all()))
     return np.ascontiguousarray(given.reshape(given.shape[0], -1))
 

@@ -10,12 +10,15 @@ from deeplab.crf.kernels import BilateralKernel, Kernel, SpatialKernel, features
 from deeplab.crf.problem import Problem, Refinement
 from deeplab.crf.unary import unary_energy
 
+_LARGEST = 1e6  # of a feature; far larger ones overflow its whole numbers, and it then writes beyond its arrays
+
 
 def refine(problem: Problem, trace: bool = False) -> Refinement:
     """Refine as pydensecrf does, on one thread.
 
     Raises:
-        ValueError: for a trace; pydensecrf counts every pair twice in its own divergence and has no energy.
+        ValueError: for features that are too large, and for a trace; pydensecrf counts every pair twice in its own
+            divergence and has no energy.
     """
     if trace:
         raise ValueError("backend 'pydensecrf' keeps no trace: choose native, torch or exact")
@@ -43,7 +46,10 @@ def _add(crf: Any, kernel: Kernel, problem: Problem, options: dict[str, Any]) ->
         image = _writable(problem.image)
         crf.addPairwiseBilateral(sxy=kernel.xy_std, srgb=kernel.rgb_std, rgbim=image, compat=compat, **options)
     else:
-        crf.addPairwiseEnergy(features(kernel, problem.shape, problem.image), compat=compat, **options)
+        given = features(kernel, problem.shape, problem.image)
+        if float(np.abs(given).max()) > _LARGEST:
+            raise ValueError(f"features beyond {_LARGEST:g} standard deviations: pydensecrf would end the process")
+        crf.addPairwiseEnergy(given, compat=compat, **options)
 
 
 def _stepwise(crf: Any, problem: Problem) -> Refinement:
@@ -57,7 +63,7 @@ def _stepwise(crf: Any, problem: Problem) -> Refinement:
         before = view.copy()
         crf.stepInference(Q, scratch, more)
         steps += 1
-        if np.abs(np.asarray(Q) - before).max() < problem.params.tolerance:
+        if np.abs(np.asarray(Q) - before).max() <= problem.params.tolerance > 0:
             break
     return Refinement(np.array(Q, dtype=np.float32).reshape(K, H, W), steps)
 

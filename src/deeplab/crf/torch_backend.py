@@ -21,7 +21,8 @@ def refine(problem: Problem, num_threads: int | None, trace: bool = False) -> Re
     Raises:
         ValueError: if the features span too many standard deviations.
     """
-    with torch.inference_mode(), _threads(num_threads):
+    full_precision = torch.autocast(torch.device(problem.device).type, enabled=False)  # a caller may have it on
+    with torch.inference_mode(), full_precision, _threads(num_threads):
         symmetric = problem.params.normalization == "symmetric"
         terms = []
         for kernel in problem.kernels:
@@ -49,7 +50,9 @@ class _MeanField:
         energy = torch.from_numpy(unary_energy(problem.scores, self.params.unary)).to(problem.device)
         self.unary = energy.reshape(K, -1).T.contiguous()
         penalties = self.params.compatibility
-        self.penalties = None if penalties is None else torch.tensor(penalties, device=problem.device)
+        self.penalties = (
+            None if penalties is None else torch.tensor(penalties, dtype=torch.float32, device=problem.device)
+        )
         if problem.initial is None:
             self.Q = torch.softmax(-self.unary, dim=1)
         else:

@@ -148,10 +148,10 @@ def _keys(point: Tensor, rank: Tensor) -> tuple[Tensor, list[int]]:
 
 def _neighbours(vertices: Tensor, step: int) -> tuple[Tensor, Tensor]:
     here = torch.arange(len(vertices), device=vertices.device)
-    rows, weights = [here], [torch.ones(len(vertices), device=vertices.device)]
+    rows, weights = [here], [torch.ones(len(vertices), dtype=torch.float32, device=vertices.device)]
     for wanted in (vertices - step, vertices + step):
         at = torch.searchsorted(vertices, wanted).clamp_(max=len(vertices) - 1)
         exists = vertices[at] == wanted
         rows.append(torch.where(exists, at, here))
-        weights.append(0.5 * exists)
+        weights.append(0.5 * exists.float())
     return torch.stack(rows, dim=1).int(), torch.stack(weights, dim=1)

@@ -59,8 +59,9 @@ class CRFWorkers:
     ) -> None:
         backends.check(backend)
         count = default_num_workers() if num_workers is None else num_workers
-        if count < 1 or num_threads < 1:
-            raise ValueError(f"num_workers = {count}, num_threads = {num_threads}: expected 1 or more of each")
+        if count < 1:
+            raise ValueError(f"num_workers = {count}: expected 1 or more")
+        backends.check_threads(num_threads)
         chosen = backends.automatic() if backend == "auto" else backend
         self._tasks: queue.Queue[_Task | None] = queue.Queue(maxsize=count)
         self._failure: BaseException | None = None

@@ -1,6 +1,5 @@
 """A picture made ready for the search: its scores, pixels and labels in one file, read many times."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deeplab.errors import InputError
+from deeplab.inference.damaged_arrays import DAMAGED
 from deeplab.inference.score_files import KINDS, ScoreMap
 from deeplab.reporting.writing import replacing
 
@@ -44,7 +44,7 @@ def read_prepared(path: Path) -> Prepared:
             kind = next(each for each in KINDS if each in arrays.files)
             image, label, align_corners = arrays["image"], arrays["label"], bool(arrays["align_corners"])
             values = arrays[kind].astype(np.float32)
-    except (OSError, ValueError, KeyError, StopIteration, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, StopIteration, *DAMAGED) as error:
         raise InputError(f"{path} cannot be read ({error}); remove it and run the search again.") from error
     scores = ScoreMap(values, "logits" if kind == "logits" else "probabilities")
     return Prepared(scores.at(label.shape, align_corners), image, label)

@@ -25,7 +25,7 @@ MAP = "heatmap.png"
 def sentences(found: Found) -> list[str]:
     """Say what was found, whether it helps, how sure that is, and what to look at next."""
     searched = found.searched
-    lines = [f"On the {searched.num_pictures} pictures searched, {_against(searched, found.best)}."]
+    lines = [f"On the {_pictures(searched)} searched, {_against(searched, found.best)}."]
     if not found.improves:
         lines.append(
             f"None of the {len(found.mious)} settings beats no CRF on these pictures: leave it out (crf=none), or "
@@ -33,15 +33,19 @@ def sentences(found: Found) -> list[str]:
         )
     if found.held_out is None:
         lines.append(
-            "All pictures were searched, so the gain is that of the winner on its own pictures, which flatters it: a "
-            "smaller search.num_pictures leaves some to check it on."
+            "All pictures with labels were searched, so the gain is that of the winner on its own pictures, which "
+            "flatters it: a smaller search.num_pictures leaves some to check it on."
         )
     else:
-        lines.append(f"On {found.held_out.num_pictures} other pictures, {_against(found.held_out, found.best)}.")
+        lines.append(f"On {_pictures(found.held_out, 'other ')}, {_against(found.held_out, found.best)}.")
         lines.append(_verdict(found.held_out))
     if edges := found.edges():
         lines.append(f"The best value is the outermost tried of {', '.join(edges)}: wider ranges may find better.")
     return lines
+
+
+def _pictures(scores: Comparison, which: str = "") -> str:
+    return f"{scores.num_pictures} {which}picture{'' if scores.num_pictures == 1 else 's'}"
 
 
 def _against(scores: Comparison, best: Cell) -> str:

@@ -1,5 +1,6 @@
 """The search itself: coarse grid, refinement around the winner, and the score on pictures that took no part."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -99,7 +100,7 @@ def search(plan: Plan, scorer: Scorer, searched: Sequence[int], held_out: Sequen
         what = "refinement" if plan.refine_rounds == 1 else f"refinement {number + 1}"
         mious |= score_cells(scorer, searched, new, what)
         best = best_of(mious)
-    others = compare(plan, scorer, held_out, best, keep=False) if held_out else None
+    others = check_on(plan, scorer, held_out, best)
     return Found(mious, len(cells), coarse_best, best, compare(plan, scorer, searched, best), others)
 
 
@@ -116,6 +117,12 @@ def score_cells(scorer: Scorer, indices: Sequence[int], cells: list[Cell], what:
 def best_of(mious: dict[Cell, float]) -> Cell:
     """Return the cell of the highest mIoU, of equal ones the first."""
     return max(mious, key=lambda cell: mious[cell])
+
+
+def check_on(plan: Plan, scorer: Scorer, held_out: Sequence[int], best: Cell) -> Comparison | None:
+    """Compare the winner with no CRF on the pictures held out; None without any, or if none of their pixels counts."""
+    others = compare(plan, scorer, held_out, best, keep=False) if held_out else None
+    return None if others is None or math.isnan(others.miou) else others
 
 
 def compare(plan: Plan, scorer: Scorer, indices: Sequence[int], best: Cell, keep: bool = True) -> Comparison:

@@ -56,11 +56,20 @@ class Results:
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
         except OSError as error:
-            raise InputError(f"Cannot write {self._path}: {error.strerror}; free space and run it again.") from error
+            raise self._full(error) from error
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file.
+
+        Raises InputError if the disk is full; what could not be written before is tried again here.
+        """
+        try:
+            self._file.close()
+        except OSError as error:
+            raise self._full(error) from error
+
+    def _full(self, error: OSError) -> InputError:
+        return InputError(f"Cannot write {self._path}: {error.strerror}; free space and run it again.")
 
     def _read(self) -> int:
         if not self._path.is_file():
