@@ -73,7 +73,7 @@ def _figures(document: Plain, gallery: Gallery) -> Iterator[tuple[str, Figure]]:
             yield f"differences{_suffix(number)}", _differences(group)
         if any(each["bands"] for each in variants):
             yield f"boundaries{_suffix(number)}", _boundaries(document, variants)
-    if any(picture["image"] for picture in gallery.pictures):
+    if len(gallery.layers) > 1 and any(picture["image"] for picture in gallery.pictures):
         yield "pictures", _pictures(gallery)
 
 

@@ -64,7 +64,7 @@ if (gallery.pictures.length) {
     const map = planes[key];
     if (key === "photo" || !map) return surface;
     const opacity = planes.photo ? $("#opacity").value * 2.55 : 255;
-    const truth = $("#mistakes").checked ? planes.truth : null;
+    const truth = $("#mistakes").checked && !$("#mistakes").disabled ? planes.truth : null;
     const over = new ImageData(map.width, map.height);
     const pixels = new Uint32Array(over.data.buffer);
     const inks = inkOfLabels(truth ? () => MISTAKE : colour, opacity, planes.photo && !truth);
@@ -126,6 +126,8 @@ if (gallery.pictures.length) {
     const loaded = Object.fromEntries(await Promise.all(keys.map(async (key) => [key, await plane(index, key)])));
     if (shown[current] !== index) return; // another was chosen meanwhile
     planes = loaded;
+    $("#mistakes").disabled = !planes.truth;
+    $("#mistakes").parentElement.title = planes.truth ? "" : "The truth of this picture is not in the page";
     $("#picture-name").textContent = each.id;
     $("#position").textContent = `${current + 1} of ${shown.length}`;
     $("#missing").hidden = !each.missing.length;
@@ -235,6 +237,9 @@ if (gallery.pictures.length) {
   }
   const finals = options.filter(([key]) => key.endsWith("c"));
   const pairs = finals.length > 1 ? finals : options.filter(([key]) => key !== "photo" && key !== "truth");
+  // First the best variant beside the next, as in the page's verdict.
+  const place = ([key]) => gallery.ranked.indexOf(gallery.layers.find((layer) => layer.key === key).variant);
+  pairs.sort((a, b) => place(a) - place(b));
   $("#left").value = (pairs.length > 1 ? pairs[0] : options[0])[0];
   $("#right").value = (pairs.length > 1 ? pairs[1] : options[options.length - 1])[0];
   const present = new Set(gallery.pictures.flatMap((each) => each.classes));
