@@ -135,7 +135,11 @@ if (gallery.pictures.length) {
     fillLayers(each);
     fillLegend();
     repaint();
-    for (const button of $$("#thumbs button")) button.setAttribute("aria-selected", button.dataset.index === String(index));
+    for (const button of $$("#thumbs button")) {
+      const chosen = button.dataset.index === String(index);
+      button.setAttribute("aria-selected", chosen);
+      button.tabIndex = chosen ? 0 : -1; // one stop of the Tab key for all pictures; the arrows go through them
+    }
     const chosen = $('#thumbs [aria-selected="true"]');
     if (chosen) $("#thumbs").scrollLeft = chosen.offsetLeft - $("#thumbs").offsetLeft - 60;
   }
@@ -254,6 +258,13 @@ if (gallery.pictures.length) {
   canvas.addEventListener("pointermove", hover);
   canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); hover(event); });
   canvas.addEventListener("pointerleave", () => { $("#tip").hidden = true; for (const item of $$("#legend li.here")) item.classList.remove("here"); });
+  $("#thumbs").addEventListener("keydown", async (event) => {
+    const to = { ArrowRight: current + 1, ArrowLeft: current - 1, Home: 0, End: shown.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    await show(to);
+    $('#thumbs [aria-selected="true"]').focus();
+  });
   addEventListener("keydown", (event) => {
     if (event.target.closest("input[type=search], select") || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "n") show(current + 1);
