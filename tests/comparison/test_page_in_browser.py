@@ -302,6 +302,8 @@ def test_a_hundred_runs(tmp_path: Path, run_in: MakeRun, open_page: OpenPage) ->
     assert len(opened.column("#runs-table", 1)) == 100
     assert opened.tab.locator("#variants-table tbody tr").count() == 50
     opened.plotted("curves")
+    assert opened.tab.evaluate("document.querySelector('#gallery').offsetHeight") < 1600
+    assert opened.tab.evaluate("document.querySelector('.group').offsetHeight") < 5000
     opened.tab.locator("#filter").fill("optim.lr=0.01 ")
     assert opened.tab.evaluate("document.documentElement.scrollWidth") <= 1280
     opened.check_quiet()

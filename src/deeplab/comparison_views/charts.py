@@ -14,6 +14,7 @@ Plain = dict[str, Any]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8172B3", "#937860")
 DASHES = ("solid", "dash", "dot", "dashdot")
 MOST_CONFUSION_CELLS = 120_000
+MANY_ROWS = 15  # with more, the rows of a chart stand closer
 LONGEST_TICK = 28  # letters beside an axis; more would leave no room for the chart
 BANDS = {
     "trimap": "bands around the truth's void outlines (trimaps, the paper's figure 10)",
@@ -126,7 +127,7 @@ def _scores(document: Plain, variants: Sequence[Plain]) -> Chart:
             )
     _axes(figure, x="mIoU in %", y="")
     _rows(figure, names, [_short_name(name) for name in names])
-    figure.update_layout(height=150 + 46 * len(names))
+    figure.update_layout(height=150 + (46 if len(names) <= MANY_ROWS else 22) * len(names))
     text = "One mark a seed: how far apart the marks of a variant lie is what seeds alone do."
     return Chart("scores", "mIoU of each seed", text, {"": _plain(figure)} if figure.data else {})
 
@@ -160,7 +161,7 @@ def _differences(group: Plain) -> Chart:
         figure.add_vline(x=0, line_width=1, line_color="#888")
         _axes(figure, x="difference of mIoU in points", y="")
         _rows(figure, names, [f"{_short_name(pair['a'])}<br>− {_short_name(pair['b'])}" for pair in pairs])
-        figure.update_layout(height=140 + 44 * len(names))
+        figure.update_layout(height=140 + (44 if len(names) <= MANY_ROWS else 36) * len(names))
         figures[label] = _plain(figure)
     text = (
         "Right of 0 the first is better. The thick bar counts which pictures happened to be in the split; the thin one "
@@ -314,7 +315,7 @@ def _axes(figure: go.Figure, x: str, y: str, hovermode: str = "closest") -> None
         hovermode=hovermode,
         hoverdistance=-1 if hovermode == "x unified" else 20,  # -1: the nearest step, however far
         margin={"l": 60, "r": 20, "t": 16, "b": 60},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "maxheight": 0.3},
         height=440,
     )
 

@@ -103,7 +103,7 @@ def _curves(document: Plain, key: str, about: Plain) -> Figure:
 def _differences(group: Plain) -> Figure:
     """Every pair's difference with both intervals, after the CRF where there is one."""
     pairs = [(pair, pair["after"] or pair["before"]) for pair in group["pairs"]]
-    figure, ax = _figure(COLUMN, 0.7 + 0.3 * len(pairs))
+    figure, ax = _figure(COLUMN, 0.7 + 0.36 * len(pairs))
     places = np.arange(len(pairs))[::-1]
     for key, label, colour, width in (
         ("over_pictures_and_seeds", "95 % over pictures and seeds", COLOURS[5], 1.0),
@@ -117,7 +117,7 @@ def _differences(group: Plain) -> Figure:
             ax.hlines([y for y, _ in shown], lows, highs, color=colour, linewidth=width, label=label)
     ax.plot([100 * each["difference"] for _, each in pairs], places, "o", color="black", markersize=3)
     ax.axvline(0, color="grey", linewidth=0.8)
-    ax.set_yticks(places, [f"{pair['a']} − {pair['b']}" for pair, _ in pairs])
+    ax.set_yticks(places, [f"{pair['a']}\n− {pair['b']}" for pair, _ in pairs])  # on one line it would fill the column
     ax.set_ylim(-0.6, len(pairs) - 0.4)
     ax.set_xlabel("difference of mIoU (points)")
     _finish(ax)

@@ -15,14 +15,14 @@ from deeplab.reporting.tables import ABSENT, percent
 Plain = dict[str, Any]
 MOST_BYTES = 15_000_000
 _SPARE = 200_000
-MACROS = ("column", "score", "plain_number", "signed", "spread", "card", "sentences")
+MACROS = ("column", "score", "plain_number", "signed", "spread", "card", "sentences", "gains")
 
 
 def page(document: Plain, gallery: Gallery) -> str:
     """Return the page; pictures that would bring it over 15 MB are left out of its gallery, which then says so."""
     charts = [group_charts(document, number) for number in range(len(document["groups"]))]
     curves = curve_chart(document)
-    ranked = next(
+    ranked: list[str] = next(
         (each["variants"] for each in document["groups"] if set(each["variants"]) == set(gallery.variants)), []
     )
     size = len(_rendered(document, charts, curves, _gallery(gallery, 0, ranked)).encode())
