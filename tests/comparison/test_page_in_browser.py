@@ -239,7 +239,18 @@ def test_mistakes_cannot_be_chosen_without_a_truth(tmp_path: Path, run_in: MakeR
     opened.tab.locator("#layers button").first.wait_for()
     assert opened.tab.locator("#layers button").count() == 4
     assert opened.tab.locator("#mistakes").is_disabled()
-    assert "is not in the page" in opened.tab.locator("label.check").get_attribute("title")
+    assert "no truth for this picture" in opened.tab.locator("label.check").get_attribute("title")
+    opened.check_quiet()
+
+
+def test_nor_without_a_prediction(tmp_path: Path, run_in: MakeRun, open_page: OpenPage) -> None:
+    run_in("0", head="ASPP-S", predictions=False)
+    run_in("1", head="ASPP-L", predictions=False)
+    opened = open_page(tmp_path)
+    opened.tab.locator("#layers button").first.wait_for()
+    assert opened.tab.locator("#layers button").count() == 2
+    assert opened.tab.locator("#mistakes").is_disabled()
+    assert "no prediction for this picture" in opened.tab.locator("label.check").get_attribute("title")
     opened.check_quiet()
 
 

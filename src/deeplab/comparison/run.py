@@ -224,7 +224,7 @@ def _say_cost(run: Run) -> None:
     """Say where the time is not that of the training, as in records of runs that were trained, and scored later."""
     no_speed = run.record.get("images_per_second", 0) is None and (run.record.get("steps") or 0) > FEW_STEPS
     if no_speed and run.metrics is not None:
-        run.problems.append("its time and memory are without the training, which an earlier process did")
+        run.problems.append("time and memory are without the training")
 
 
 def started(run: Run) -> str:

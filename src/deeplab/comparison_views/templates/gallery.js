@@ -126,8 +126,9 @@ if (gallery.pictures.length) {
     const loaded = Object.fromEntries(await Promise.all(keys.map(async (key) => [key, await plane(index, key)])));
     if (shown[current] !== index) return; // another was chosen meanwhile
     planes = loaded;
-    $("#mistakes").disabled = !planes.truth;
-    $("#mistakes").parentElement.title = planes.truth ? "" : "The truth of this picture is not in the page";
+    const lacking = !planes.truth ? "truth" : Object.keys(planes).every((key) => key === "photo" || key === "truth") ? "prediction" : "";
+    $("#mistakes").disabled = lacking !== "";
+    $("#mistakes").parentElement.title = lacking && `The page has no ${lacking} for this picture`;
     $("#picture-name").textContent = each.id;
     $("#position").textContent = `${current + 1} of ${shown.length}`;
     $("#missing").hidden = !each.missing.length;
