@@ -220,3 +220,5 @@ def test_figures_for_print(pair: Path, tmp_path: Path) -> None:
     assert {"classes.tex", "differences.pdf", "curves_val_miou.svg", "boundaries.pdf", "pictures.svg"} <= names
     assert all(path.read_bytes()[:4] == b"%PDF" for path in written if path.suffix == ".pdf")
     assert all("<svg" in path.read_text() for path in written if path.suffix == ".svg")
+    letters = re.findall(r"<!-- (\w+) -->", (tmp_path / "figures" / "pictures.svg").read_text())
+    assert {"truth", "background", "ball", "mug"} <= set(letters)  # each text of an SVG is told in a comment
