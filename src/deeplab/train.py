@@ -56,6 +56,8 @@ def train(config: "DictConfig", folder: Path) -> None:
         resume = resume_from(plain["resume"], folder)
         if resume is not None:
             check_resume(plain, network, resume)
+            if folder.resolve() in resume.resolve().parents:
+                record.go_on()
         freeze_bn = initialise(network, plain, weights)
         freeze(network, plain["optim"]["freeze"])
         prepare_network(network, plain["trainer"])
@@ -134,11 +136,7 @@ def _fit(
         if bad is None:
             raise
         raise InputError(_not_finite(bad, folder)) from error
-    run.record.update(
-        images_per_second=throughput.images_per_second,
-        peak_memory=peak_memory(module.device),
-        steps=trainer.global_step,
-    )
+    run.record.trained(throughput.images_per_second, peak_memory(module.device), trainer.global_step)
     return (Path(best.best_model_path) if best.best_model_path else None), last.path
 
 

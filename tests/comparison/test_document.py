@@ -215,6 +215,50 @@ def test_what_is_not_comparable_is_not_compared(
     assert document["warnings"][0].startswith("Not comparable: ASPP-S") and reason in document["warnings"][0]
 
 
+def test_what_a_variant_was_scored_on_names_it_only_beside_another_of_its_name(tmp_path: Path, run_in: MakeRun) -> None:
+    many = tuple(f"class {number} of a long list" for number in range(8))
+    run_in("0", head="ASPP-S")
+    run_in("1", head="ASPP-L", class_names=many)
+    run_in("2", head="ASPP-S", class_names=many)
+    run_in("3", head="ASPP-S", split="test")
+    found = names(document_of(tmp_path))
+    assert found == ["ASPP-S", "ASPP-L", f"ASPP-S, classes [{', '.join(many)}"[:55] + "…", "ASPP-S, split test"]
+
+
+def test_a_long_value_is_cut_and_names_stay_apart(tmp_path: Path, run_in: MakeRun) -> None:
+    for number, end in enumerate("abb"):
+        run_in(f"{number}", optim__schedule="x" * 100 + end, optim__warm_up=number // 2)
+    run_in("taken", optim__schedule="x" * 39 + "… (2)", optim__warm_up=0)
+    found = names(document_of(tmp_path))
+    assert len(set(found)) == 4 and max(map(len, found)) < 100
+
+
+def test_the_verdict_goes_on_with_the_other_variants(tmp_path: Path, run_in: MakeRun) -> None:
+    for seed in range(3):
+        run_in(f"best{seed}", head="ASPP-L", seed=seed, quality=0.9)
+        run_in(f"next{seed}", head="LargeFOV", seed=seed, quality=0.9)
+        run_in(f"last{seed}", head="ASPP-S", seed=seed, quality=0.3)
+    document = document_of(tmp_path)
+    (group,) = document["groups"]
+    best, last = group["variants"][0], next(pair for pair in group["pairs"][1:] if pair["b"] == "ASPP-S")["after"]
+    assert group["pairs"][0]["b"] != "ASPP-S"
+    low, high = (f"{100 * end:.1f}" for end in last["over_pictures_and_seeds"])
+    assert group["others"] == (
+        f"Against the others: {best} beats ASPP-S (+{100 * last['difference']:.1f} points, {low} to {high})."
+    )
+    one_seed = document_of(*(tmp_path / name for name in ("best0", "next0", "last0")))["groups"][0]["others"]
+    assert " is ahead of ASPP-S (+" in one_seed and one_seed.endswith("; not all seed noise is measured.")
+    assert document_of(tmp_path / "best0", tmp_path / "last0")["groups"][0]["others"] is None
+
+
+def test_time_without_the_training_is_said(tmp_path: Path, run_in: MakeRun) -> None:
+    scored_later, trained = run_in("scored_later", seed=0), run_in("trained", seed=1)
+    edit(scored_later / "run.json", steps=500, images_per_second=None)
+    edit(trained / "run.json", steps=500)
+    problems = [run["problems"] for run in document_of(scored_later, trained)["runs"]]
+    assert problems == [["time and memory are without the training"], []]
+
+
 def test_data_of_another_name_are_compared_if_pictures_and_truth_are_the_same(tmp_path: Path, run_in: MakeRun) -> None:
     run_in("one", head="ASPP-S")
     run_in("other", head="ASPP-L", data__name="scenes_aug")

@@ -1,5 +1,6 @@
 """The page in a real browser: it sorts, filters, wipes and hovers, asks for nothing, and runs nothing of a user's."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -205,6 +206,69 @@ def test_pictures_are_sorted_and_stepped_through_with_keys(sweep: Path, open_pag
     opened.check_quiet()
 
 
+def test_the_gallery_begins_with_the_best_variant_and_the_next(sweep: Path, open_page: OpenPage) -> None:
+    opened = open_page(sweep)
+    opened.tab.locator("#layers button").first.wait_for()
+    chosen = "[...document.querySelectorAll('#left, #right')].map(each => each.selectedOptions[0].text)"
+    assert opened.tab.evaluate(chosen) == ["ASPP-L after the CRF", "ASPP-S after the CRF"]
+    assert opened.tab.locator("#mistakes").is_enabled()
+    opened.check_quiet()
+
+
+def test_the_keyboard_takes_one_stop_for_all_pictures(sweep: Path, open_page: OpenPage) -> None:
+    opened = open_page(sweep)
+    tab = opened.tab
+    tab.locator("#layers button").first.wait_for()
+    tab.locator("#opacity").focus()
+    tab.keyboard.press("Tab")
+    for key, place in (("ArrowRight", 2), ("End", 12), ("ArrowRight", 1), ("ArrowLeft", 12), ("Home", 1)):
+        tab.keyboard.press(key)
+        tab.wait_for_function(f"document.getElementById('position').textContent === '{place} of 12'")
+        tab.wait_for_function("document.activeElement.getAttribute('aria-selected') === 'true'")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.id") == "left"
+    opened.plotted("scores-0")
+    assert tab.locator('[data-chart="scores-0"] .modebar-btn').count() <= 3
+    opened.check_quiet()
+
+
+def test_mistakes_cannot_be_chosen_without_a_truth(tmp_path: Path, run_in: MakeRun, open_page: OpenPage) -> None:
+    run_in("0", head="ASPP-S", data__layout={"_target_": "deeplab.data.voc.VOC", "root": "nowhere"})
+    run_in("1", head="ASPP-L", data__layout={"_target_": "deeplab.data.voc.VOC", "root": "nowhere"})
+    opened = open_page(tmp_path)
+    opened.tab.locator("#layers button").first.wait_for()
+    assert opened.tab.locator("#layers button").count() == 4
+    assert opened.tab.locator("#mistakes").is_disabled()
+    assert "no truth for this picture" in opened.tab.locator("label.check").get_attribute("title")
+    opened.check_quiet()
+
+
+def test_nor_without_a_prediction(tmp_path: Path, run_in: MakeRun, open_page: OpenPage) -> None:
+    run_in("0", head="ASPP-S", predictions=False)
+    run_in("1", head="ASPP-L", predictions=False)
+    opened = open_page(tmp_path)
+    opened.tab.locator("#layers button").first.wait_for()
+    assert opened.tab.locator("#layers button").count() == 2
+    assert opened.tab.locator("#mistakes").is_disabled()
+    assert "no prediction for this picture" in opened.tab.locator("label.check").get_attribute("title")
+    opened.check_quiet()
+
+
+def test_long_names_fit_a_phone(tmp_path: Path, run_in: MakeRun, open_page: OpenPage) -> None:
+    for number in range(2):
+        name = f"a_long_name_of_{number}_" + "x" * 80
+        folder = run_in(name, optim__schedule=f"{number}{'y' * 100}", quality=0.5 + 0.3 * number)
+        record = json.loads((folder / "run.json").read_text()) | {"device": "z" * 300}
+        (folder / "run.json").write_text(json.dumps(record))
+    opened = open_page(tmp_path, width=360)
+    opened.plotted("differences-0")
+    opened.tab.locator("#layers button").first.wait_for()
+    assert opened.tab.evaluate("document.documentElement.scrollWidth") <= 360
+    height = "Math.max(...[...document.querySelectorAll('#runs-table tbody tr')].map(row => row.offsetHeight))"
+    assert opened.tab.evaluate(height) < 450
+    opened.check_quiet()
+
+
 def test_a_class_named_as_a_script_is_a_name(sweep: Path, open_page: OpenPage) -> None:
     opened = open_page(sweep)
     bars = opened.plotted("classes-0")
@@ -249,6 +313,8 @@ def test_a_hundred_runs(tmp_path: Path, run_in: MakeRun, open_page: OpenPage) ->
     assert len(opened.column("#runs-table", 1)) == 100
     assert opened.tab.locator("#variants-table tbody tr").count() == 50
     opened.plotted("curves")
+    assert opened.tab.evaluate("document.querySelector('#gallery').offsetHeight") < 1600
+    assert opened.tab.evaluate("document.querySelector('.group').offsetHeight") < 5000
     opened.tab.locator("#filter").fill("optim.lr=0.01 ")
     assert opened.tab.evaluate("document.documentElement.scrollWidth") <= 1280
     opened.check_quiet()

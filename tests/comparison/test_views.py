@@ -1,5 +1,6 @@
 """What is made of a comparison: the gallery and its gaps, Markdown, LaTeX, figures for print, the page's size."""
 
+import html
 import json
 import re
 import shutil
@@ -16,9 +17,10 @@ from deeplab.comparison.gallery import Gallery, build_gallery, choose, decode, r
 from deeplab.comparison.run import read_runs
 from deeplab.comparison.run_folders import find_runs
 from deeplab.comparison_views import page as page_module
+from deeplab.comparison_views.charts import group_charts
 from deeplab.comparison_views.figures import write_figures
 from deeplab.comparison_views.latex import class_table, escape
-from deeplab.comparison_views.markdown import markdown
+from deeplab.comparison_views.markdown import best_first, markdown
 from deeplab.comparison_views.page import page
 from deeplab.config.run_pictures import RunPictures
 from deeplab.data.palette import voc_palette
@@ -76,7 +78,7 @@ def test_missing_layers_are_said_and_the_rest_is_shown(pair: Path) -> None:
     (pair / "1" / "predictions" / "val_000003.png").write_bytes(b"no picture")
     _, gallery = both_of(pair)
     told = " ".join(gallery.problems)
-    assert "has no predictions_crf/" in told
+    assert "for no predictions_crf/ lies in " in told
     assert "val_000002.png: there is no such file (and 1 more)" in told
     assert "1" not in gallery.pictures[2]["layers"] and "1c" in gallery.pictures[2]["layers"]
 
@@ -150,6 +152,46 @@ def test_a_page_that_would_be_too_large_leaves_pictures_out(pair: Path, monkeypa
     assert re.search(r"\d+ of 12 pictures are shown", smaller)
 
 
+def test_runs_without_predictions_are_named_in_one_sentence(pair: Path, tmp_path: Path) -> None:
+    for folder in (*pair.glob("*/predictions"), *pair.glob("*/predictions_crf")):
+        shutil.rmtree(folder)
+    document, gallery = both_of(pair)
+    (problem,) = gallery.problems
+    assert problem.endswith("for no predictions/ or predictions_crf/ lies in sweep/0, sweep/1.")
+    written = write_figures(tmp_path / "figures", document, gallery)
+    assert not any(path.stem == "pictures" for path in written)  # a grid of photos and truth shows no result
+
+
+def test_the_best_variant_stands_first(pair: Path) -> None:
+    document, gallery = both_of(pair)
+    assert [variant["name"] for variant in best_first(document)] == ["ASPP-L", "ASPP-S"]
+    rows = re.findall(r'<th scope="row" data-value="(ASPP-.)">', page(document, gallery))
+    assert rows == ["ASPP-L", "ASPP-S"]
+    assert next(line for line in markdown(document).splitlines() if line.startswith("| ASPP")).startswith("| ASPP-L")
+
+
+def test_empty_columns_are_left_out_and_no_gain_is_green_that_is_not_decided(pair: Path) -> None:
+    document, gallery = both_of(pair, most=0)
+    text = page(document, gallery)
+    assert "paper after CRF" not in text and ">remarks<" not in text
+    assert 'class="number up"' not in text  # one seed decides nothing
+    document["variants"][0]["paper"] = {"miou": 0.6, "miou_crf": 0.7}
+    document["runs"][0]["problems"] = ["something is missing"]
+    text = page(document, gallery)
+    assert "paper after CRF" in text and ">remarks<" in text and "something is missing" in text
+
+
+def test_names_beside_an_axis_are_short(tmp_path: Path, run_in: MakeRun) -> None:
+    run_in("0", optim__schedule="<b>" + "x" * 60)
+    run_in("1", optim__schedule="plain")
+    document, _ = both_of(tmp_path, most=0)
+    for chart in group_charts(document, 0)[:2]:
+        axis = next(iter(chart.figures.values()))["layout"]["yaxis"]
+        parts = [part for text in axis["ticktext"] for part in text.split("<br>")]
+        assert all(len(html.unescape(part)) <= 30 for part in parts) and "<b>" not in "".join(parts)
+        assert any("…" in part for part in parts)
+
+
 def test_markdown_has_the_verdict_and_escapes_names(tmp_path: Path, run_in: MakeRun) -> None:
     names = (*CLASS_NAMES[:-1], "a|b <script>")
     run_in("0", head="ASPP-S", quality=0.5, class_names=names)
@@ -178,3 +220,5 @@ def test_figures_for_print(pair: Path, tmp_path: Path) -> None:
     assert {"classes.tex", "differences.pdf", "curves_val_miou.svg", "boundaries.pdf", "pictures.svg"} <= names
     assert all(path.read_bytes()[:4] == b"%PDF" for path in written if path.suffix == ".pdf")
     assert all("<svg" in path.read_text() for path in written if path.suffix == ".svg")
+    letters = re.findall(r"<!-- (\w+) -->", (tmp_path / "figures" / "pictures.svg").read_text())
+    assert {"truth", "background", "ball", "mug"} <= set(letters)  # each text of an SVG is told in a comment

@@ -56,6 +56,17 @@ def test_a_run_set_a_variant_and_panels_for_curves_classes_and_pictures(
     assert document["headline"][0] in json.dumps(report, ensure_ascii=False)
 
 
+def test_variants_that_w_and_b_does_not_have_are_named(tmp_path: Path, run_in: MakeRun) -> None:
+    logged(run_in, "0", "a", head="ASPP-S")
+    run_in("1", head="ASPP-L")
+    run_in("2", head="LargeFOV", class_names=[f"other {number}" for number in range(8)])
+    report = wandb_report.report_json(wandb_report.build_report(document_of(tmp_path)))
+    assert [each["name"] for each in next(found(report, "runSets"))] == ["ASPP-S"]
+    text = json.dumps(report)
+    assert "so in none of the panels: ASPP-L, LargeFOV." in text
+    assert "val/iou/ball" in text and "val/iou/other 1" not in text
+
+
 def test_runs_that_w_and_b_does_not_have_are_refused(tmp_path: Path, run_in: MakeRun) -> None:
     run_in("one")
     with pytest.raises(InputError, match="logger=wandb"):

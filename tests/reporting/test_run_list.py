@@ -109,6 +109,8 @@ def test_what_differs_is_what_their_overrides_lead_to() -> None:
         {"model/head": "b", "seed": 0},
     ]
     assert what_differs(runs[:1]) == [{"model/head": "a", "optim.lr": 0.1}]
+    two = [run(f"s/{name}", ["experiment=x"], {"experiment": name}) for name in ("aspp_s", "aspp_l")]
+    assert what_differs(two) == [{"experiment": "aspp_s"}, {"experiment": "aspp_l"}]
     assert what_differs([run("a/0", ["optim.new=1"]), run("a/1", [])]) == [{}, {}]  # neither configuration has it
 
 

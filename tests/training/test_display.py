@@ -12,9 +12,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import RichProgressBar
+from torch.utils.data import DataLoader, TensorDataset
 
 from deeplab.training import throughput
-from deeplab.training.progress import ProgressLines, progress_display
+from deeplab.training.progress import Bar, ProgressLines, progress_display
 from deeplab.training.seeding import RankSeed, seed_everything
 
 
@@ -53,6 +54,41 @@ def test_a_bar_where_a_person_watches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(progress_display(10), RichProgressBar)
     monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: False))
     assert isinstance(progress_display(10), ProgressLines)
+
+
+class OneWeight(pl.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def training_step(self, batch: list[torch.Tensor]) -> torch.Tensor:
+        return self.weight * batch[0].sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_the_bar_is_one_over_all_steps_and_goes_on_where_a_run_is_resumed(tmp_path: Path) -> None:
+    seen = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            (task,) = bar.progress.tasks
+            seen.append((task.description.strip(), task.completed, task.total, task.id))
+
+    data = DataLoader(TensorDataset(torch.ones(4, 1)))
+    options: dict[str, Any] = {"logger": False, "accelerator": "cpu", "enable_model_summary": False}
+    options |= {"accumulate_grad_batches": 2, "max_epochs": -1, "default_root_dir": tmp_path}
+    for steps in (3, 7):  # epochs of two steps
+        bar = Bar()
+        trainer = pl.Trainer(max_steps=steps, callbacks=[bar, Watch()], enable_checkpointing=False, **options)
+        trainer.fit(OneWeight(), data, ckpt_path=tmp_path / "3.ckpt" if steps == 7 else None, weights_only=True)
+        if steps == 3:
+            trainer.save_checkpoint(tmp_path / "3.ckpt")
+    assert {each[0] for each in seen} == {"Training"} and len({each[3] for each in seen}) == 1
+    first, second = ([each[1] for each in seen if each[2] == steps] for steps in (3, 7))
+    assert first == [0, 1, 1, 2, 2, 3]
+    assert second == sorted(second) and second[0] == 3 and second[-1] == 7
 
 
 class Clock:

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,32 @@ def test_a_failure_is_recorded_and_goes_on(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), RunRecord(tmp_path):
         raise KeyboardInterrupt
     assert (read(tmp_path)["state"], read(tmp_path)["error"]) == ("preempted", "Stopped by Ctrl-C.")
+
+
+def test_a_resumed_run_has_the_cost_of_all_its_processes(tmp_path: Path) -> None:
+    with RunRecord(tmp_path) as first:
+        first.trained(12.5, 3 * 10**9, steps=500)
+    facts = read(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps(facts | {"seconds": 100.0}))
+    with RunRecord(tmp_path) as second:
+        second.go_on()
+        second.trained(None, 10**9, steps=500)  # scored alone, nothing was left to train
+    facts = read(tmp_path)
+    assert 100 <= facts["seconds"] < 160
+    assert (facts["images_per_second"], facts["peak_memory"], facts["steps"]) == (12.5, 3 * 10**9, 500)
+    with RunRecord(tmp_path) as anew:
+        anew.trained(None, None, steps=0)
+    assert read(tmp_path)["seconds"] < 60
+
+
+def test_the_time_of_a_killed_run_is_that_to_its_last_sign_of_life(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    begun = {"state": "running", "started": "2026-01-01T00:00:00+0000", "seconds": 1.0, "seconds_before": 50.0}
+    path.write_text(json.dumps(begun))
+    os.utime(path, (1767225600 + 200,) * 2)
+    with RunRecord(tmp_path) as record:
+        record.go_on()
+    assert 250 <= read(tmp_path)["seconds"] < 310
 
 
 def test_ctrl_c_while_the_record_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

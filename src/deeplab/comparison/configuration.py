@@ -27,6 +27,7 @@ PARTS = (
     "model.multi_scale",
     "model.input",
     "init",
+    "data.class_names",
     "data",
     "optim",
     "inference",
@@ -38,6 +39,7 @@ RATES = {
     ("ASPP", (6, 12, 18, 24)): "ASPP-L",
 }
 ABSENT = "–"
+LONGEST_VALUE = 40  # letters of a value in a name
 
 
 def read_config(folder: Path) -> Plain | None:
@@ -151,6 +153,8 @@ def describe(part: str, config: Plain, choices: Mapping[str, str], flat: Flat, k
         return _crf(node) if not _only_other(keys) else _values(keys, flat)
     if part == "data" and isinstance(node, dict) and "data.name" in keys:
         return str(node.get("name"))
+    if part == "data.class_names":
+        return f"classes {shortened(flat.get(part, ABSENT))}"
     return _values(keys, flat)
 
 
@@ -181,10 +185,15 @@ def _only_other(keys: Sequence[str]) -> bool:
 
 
 def _with_values(name: str, part: str, keys: Sequence[str], flat: Flat) -> str:
-    shown = [f"{key.removeprefix(f'{part}.')}={flat.get(key, ABSENT)}" for key in keys]
+    shown = [f"{key.removeprefix(f'{part}.')}={shortened(flat.get(key, ABSENT))}" for key in keys]
     return name if not shown or len(shown) > 2 else f"{name} {', '.join(shown)}"
 
 
 def _values(keys: Sequence[str], flat: Flat) -> str:
-    shown = [f"{key}={flat.get(key, ABSENT)}" for key in keys[:3]]
+    shown = [f"{key}={shortened(flat.get(key, ABSENT))}" for key in keys[:3]]
     return ", ".join(shown) + (f", and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+def shortened(text: str) -> str:
+    """Return a value short enough for a name: the list of 150 classes that one run has and another has not."""
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"

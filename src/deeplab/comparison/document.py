@@ -23,7 +23,7 @@ from deeplab.comparison.pairs import (
     ranked,
 )
 from deeplab.comparison.run import Run
-from deeplab.comparison.sentences import crf_verdict, number, verdict
+from deeplab.comparison.sentences import against_others, crf_verdict, number, verdict
 from deeplab.comparison.variants import Variant, group
 from deeplab.metrics.bootstrap import FEWEST_SEEDS
 from deeplab.metrics.intervals import LEVEL, Interval
@@ -204,13 +204,14 @@ def _group_section(one: Group, repeats: int, seed: int) -> Plain:
     scorer = Scorer(one, repeats, seed)
     pairs, left_out = all_pairs(scorer)
     gains = [(variant, scorer.crf_gain(variant)) for variant in one.variants]
+    order = ranked(scorer)
     return {
         "title": one.title,
         "class_names": list(one.class_names),
         "split": one.split,
         "data": one.data_names,
         "num_pictures": len(one.truth),
-        "variants": [variant.name for variant in ranked(scorer)],
+        "variants": [variant.name for variant in order],
         "classes": {variant.name: _classes(variant) for variant in one.variants},
         "crf_gains": [
             {"variant": variant.name, "sentence": crf_verdict(variant, gain), **_difference(gain)}
@@ -218,6 +219,7 @@ def _group_section(one: Group, repeats: int, seed: int) -> Plain:
             if gain is not None
         ],
         "pairs": [_pair(pair) for pair in pairs],
+        "others": against_others(order[0], pairs),
         "warnings": _picture_warnings(scorer),
         "notes": [*one.cautions, *([left_out] if left_out else [])],
     }

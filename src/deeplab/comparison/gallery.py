@@ -179,14 +179,20 @@ def _scores(runs: Sequence[Run], ids: Sequence[str], refined: bool) -> npt.NDArr
 
 def _add_layers(gallery: Gallery, shown: dict[str, Run]) -> None:
     gallery.layers += [{"key": "truth", "name": "truth", "variant": None}]
+    lacking: dict[str, list[str]] = {}
     for index, (name, run) in enumerate(shown.items()):
         for refined, folder in FOLDERS.items():
             if not (run.folder / folder).is_dir():
                 if run.matrices(refined) is not None:
-                    gallery.problems.append(f"{run.name} has no {folder}/, so {name} is missing there.")
+                    lacking.setdefault(folder, []).append(run.name)
                 continue
             title = f"{name} after the CRF" if refined else name
             gallery.layers.append({"key": f"{index}{'c' if refined else ''}", "name": title, "variant": name})
+    if lacking:
+        names = ", ".join(dict.fromkeys(name for each in lacking.values() for name in each))
+        gallery.problems.append(
+            f"What these runs predicted is not all shown, for no {'/ or '.join(lacking)}/ lies in {names}."
+        )
 
 
 def _samples(gallery: Gallery, runs: Sequence[Run], open_samples: OpenSamples) -> Samples | None:

@@ -29,6 +29,7 @@ Plain = dict[str, Any]
 UNREADABLE = "unreadable"
 # metrics.json holds float64 of the same counts; anything beyond rounding is another evaluation.
 TOLERANCE = 1e-6
+FEW_STEPS = 100  # a process that trains more has a speed
 
 
 @dataclass
@@ -113,6 +114,7 @@ def read(folder: Path, name: str) -> Run:
         run.pictures = _tried(run, lambda: read_per_picture(folder / PER_PICTURE), folder / PER_PICTURE)
         _check_pictures(run)
     _say_state(run)
+    _say_cost(run)
     return run
 
 
@@ -216,6 +218,13 @@ def _say_state(run: Run) -> None:
         run.problems.append(f"whether it ended well is not known, so it does not count; without any {RUN} it would")
     elif run.metrics is None and not any(METRICS in problem for problem in run.problems):
         run.problems.append(f"it has no {METRICS}: it was not evaluated (evaluate=none?)")
+
+
+def _say_cost(run: Run) -> None:
+    """Say where the time is not that of the training, as in records of runs that were trained, and scored later."""
+    no_speed = run.record.get("images_per_second", 0) is None and (run.record.get("steps") or 0) > FEW_STEPS
+    if no_speed and run.metrics is not None:
+        run.problems.append("time and memory are without the training")
 
 
 def started(run: Run) -> str:

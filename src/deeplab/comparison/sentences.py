@@ -43,6 +43,43 @@ def verdict(pair: Pair, refined: bool) -> str:
     return f"{claim}{certainty}; {basis}{_beside(difference, turned)}."
 
 
+def against_others(best: Variant, pairs: Sequence[Pair]) -> str | None:
+    """Say in short how the best variant stands to those that the first pair's verdict does not name; None if none is.
+
+    Final scores count, so a pair without the first one's CRF is left to its own sentence.
+    """
+    refined = bool(pairs) and pairs[0].after is not None
+    said: dict[str, list[str]] = {}
+    for pair in pairs[1:]:
+        if best in (pair.a, pair.b) and (pair.after is not None) == refined:
+            difference, turned = pair.after or pair.before, best is pair.b
+            interval = difference.deciding.turned if turned else difference.deciding
+            value = -difference.difference if turned else difference.difference
+            other = pair.a if turned else pair.b
+            claim = f"{other.name} ({'+' if value > 0 else ''}{points(value)} points, {span(interval)})"
+            said.setdefault(_relation(difference, value), []).append(claim)
+    if not said:
+        return None
+    claims = "; ".join(f"{verb} {_some(names)}" for verb, names in said.items())
+    unmeasured = any((pair.after or pair.before).over_seeds is None for pair in pairs[1:] if best in (pair.a, pair.b))
+    return f"Against the others: {best.name} {claims}{'; not all seed noise is measured' if unmeasured else ''}."
+
+
+def _relation(difference: Difference, value: float) -> str:
+    if difference.decided:
+        return "beats" if value > 0 else "is beaten by"
+    if difference.over_seeds is not None or difference.deciding.holds_zero:
+        return "cannot be told apart from"
+    return "is ahead of" if value > 0 else "is behind"
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first three names, and how many more there are."""
+    more = [f"{len(names) - 3} more"] if len(names) > 3 else []
+    *first, last = [*names[:3], *more]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def crf_verdict(variant: Variant, gain: Difference) -> str:
     """Say whether a variant's CRF helps, by the rule of `verdict`."""
     value = gain.difference

@@ -7,6 +7,10 @@ from typing import Any
 from deeplab.comparison.configuration import ABSENT, PARTS, Flat, describe, differing, flatten, identity, part_of
 from deeplab.comparison.run import Run, started
 
+SPLIT = "split"
+# These say what a variant was scored on and not what it is: they name it only beside another of the same name.
+SCORED_ON = ("data.class_names", SPLIT)
+
 
 @dataclass
 class Variant:
@@ -49,6 +53,7 @@ def group(runs: Sequence[Run]) -> list[Variant]:
         variant = Variant("", chosen, _differs(chosen[0], flats[indices[0]], keys))
         variant.repeated = _repeated([run for run in chosen if run.is_scored])
         variants.append(variant)
+    _tell_splits(variants)
     _name(variants, keys)
     return variants
 
@@ -77,6 +82,15 @@ def _differs(run: Run, flat: Flat | None, keys: Sequence[str]) -> dict[str, str]
     }
 
 
+def _tell_splits(variants: Sequence[Variant]) -> None:
+    """Where runs of one configuration were scored on several splits, that is what tells them apart."""
+    splits = [variant.scored[0].split if variant.scored else None for variant in variants]
+    if len({split for split in splits if split is not None}) > 1:
+        for variant, split in zip(variants, splits, strict=True):
+            if split is not None and variant.runs[0].config is not None:
+                variant.differs[SPLIT] = f"split {split}"
+
+
 def _repeated(runs: Sequence[Run]) -> list[Run]:
     """All but the newest run of each seed."""
     newest: dict[int | None, Run] = {}
@@ -96,14 +110,17 @@ def _name(variants: Sequence[Variant], keys: Sequence[str]) -> None:
         return len({tuple(variant.differs.get(part, ABSENT) for part in names) for variant in variants})
 
     for part in parts:
-        if distinct([*chosen, part]) > distinct(chosen):
+        if part not in SCORED_ON and distinct([*chosen, part]) > distinct(chosen):
             chosen.append(part)
-    used: dict[str, int] = {}
+    taken: dict[str, Variant] = {}
     for variant in variants:
-        parts_named = [variant.differs.get(part, ABSENT) for part in chosen] if variant.differs else []
-        name = ", ".join(parts_named) or _own_name(variant)
-        used[name] = used.get(name, 0) + 1
-        variant.name = name if used[name] == 1 else f"{name} ({used[name]})"
+        name = ", ".join(variant.differs[part] for part in chosen if part in variant.differs) or _own_name(variant)
+        other = taken.get(name, variant).differs
+        apart = [each for part, each in variant.differs.items() if part in SCORED_ON and each != other.get(part)]
+        longer = [name, *(f"{name}, {each}" for each in apart)]
+        numbered = (f"{longer[-1]} ({number})" for number in range(2, len(variants) + 1))
+        variant.name = next(each for each in (*longer, *numbered) if each not in taken)
+        taken[variant.name] = variant
 
 
 def _own_name(variant: Variant) -> str:

@@ -14,6 +14,8 @@ Plain = dict[str, Any]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8172B3", "#937860")
 DASHES = ("solid", "dash", "dot", "dashdot")
 MOST_CONFUSION_CELLS = 120_000
+MANY_ROWS = 15  # with more, the rows of a chart stand closer
+LONGEST_TICK = 28  # letters beside an axis; more would leave no room for the chart
 BANDS = {
     "trimap": "bands around the truth's void outlines (trimaps, the paper's figure 10)",
     "class_edges": "bands around the truth's edges between classes (not the paper's trimaps)",
@@ -124,8 +126,8 @@ def _scores(document: Plain, variants: Sequence[Plain]) -> Chart:
                 hovertemplate="%{y}: %{x:.2f} %<extra>the paper, " + label + "</extra>",
             )
     _axes(figure, x="mIoU in %", y="")
-    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
-    figure.update_layout(height=150 + 46 * len(names))
+    _rows(figure, names, [_short_name(name) for name in names])
+    figure.update_layout(height=150 + (46 if len(names) <= MANY_ROWS else 22) * len(names))
     text = "One mark a seed: how far apart the marks of a variant lie is what seeds alone do."
     return Chart("scores", "mIoU of each seed", text, {"": _plain(figure)} if figure.data else {})
 
@@ -138,9 +140,9 @@ def _differences(group: Plain) -> Chart:
             continue
         figure = go.Figure()
         names = [f"{pair['a']} − {pair['b']}" for pair in pairs]
-        for which, text, colour, width, size in (
-            ("over_pictures_and_seeds", "95 % over pictures and seeds", "#E69F00", 2, 1),
-            ("over_pictures", "95 % over pictures", "#0072B2", 5, 11),
+        for which, text, colour, width, symbol in (
+            ("over_pictures_and_seeds", "95 % over pictures and seeds", "#E69F00", 2, "line-ew-open"),
+            ("over_pictures", "95 % over pictures", "#0072B2", 5, "circle"),
         ):
             shown = [(name, pair[key]) for name, pair in zip(names, pairs, strict=True) if _both(pair[key][which])]
             if shown:
@@ -150,7 +152,7 @@ def _differences(group: Plain) -> Chart:
                     error_x=_error([each["difference"] for _, each in shown], [each[which] for _, each in shown]),
                     name=text,
                     mode="markers",
-                    marker={"color": colour, "size": size},
+                    marker={"color": colour, "size": 11, "symbol": symbol},
                     customdata=[[100 * value for value in each[which]] for _, each in shown],
                     hovertemplate="%{y}: %{x:+.2f}, %{customdata[0]:+.2f} to %{customdata[1]:+.2f}"
                     f"<extra>{text}</extra>",
@@ -158,8 +160,8 @@ def _differences(group: Plain) -> Chart:
                 figure.data[-1].error_x.update(color=colour, thickness=width, width=0)
         figure.add_vline(x=0, line_width=1, line_color="#888")
         _axes(figure, x="difference of mIoU in points", y="")
-        figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
-        figure.update_layout(height=140 + 40 * len(names))
+        _rows(figure, names, [f"{_short_name(pair['a'])}<br>− {_short_name(pair['b'])}" for pair in pairs])
+        figure.update_layout(height=140 + (44 if len(names) <= MANY_ROWS else 36) * len(names))
         figures[label] = _plain(figure)
     text = (
         "Right of 0 the first is better. The thick bar counts which pictures happened to be in the split; the thin one "
@@ -281,6 +283,17 @@ def _confusion(group: Plain, variants: Sequence[Plain]) -> Chart:
     return Chart("confusion", "Confusion matrix", text, figures)
 
 
+def _rows(figure: go.Figure, names: Sequence[str], labels: Sequence[str]) -> None:
+    """Put the rows of a chart in the order of `names`, the first on top, with labels short enough for a phone."""
+    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1], tickvals=list(names), ticktext=list(labels))
+
+
+def _short_name(name: str) -> str:
+    """Shorten an escaped name beside an axis."""
+    plain = html.unescape(name)
+    return name if len(plain) <= LONGEST_TICK else html.escape(f"{plain[: LONGEST_TICK - 1]}…", quote=False)
+
+
 def _tint(document: Plain) -> dict[str, str]:
     return colours([each["name"] for each in document["variants"]])
 
@@ -298,11 +311,11 @@ def _axes(figure: go.Figure, x: str, y: str, hovermode: str = "closest") -> None
     figure.update_layout(
         template=None,
         xaxis={"title": {"text": x}, "automargin": True},
-        yaxis={"title": {"text": y}, "automargin": True},
+        yaxis={"title": {"text": y, "standoff": 6}, "automargin": True},  # without a standoff it lies on the ticks
         hovermode=hovermode,
         hoverdistance=-1 if hovermode == "x unified" else 20,  # -1: the nearest step, however far
         margin={"l": 60, "r": 20, "t": 16, "b": 60},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "maxheight": 0.3},
         height=440,
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
 
 from deeplab.comparison.gallery import Gallery, decode
 from deeplab.comparison_views.charts import COLOURS, colours
@@ -73,7 +74,7 @@ def _figures(document: Plain, gallery: Gallery) -> Iterator[tuple[str, Figure]]:
             yield f"differences{_suffix(number)}", _differences(group)
         if any(each["bands"] for each in variants):
             yield f"boundaries{_suffix(number)}", _boundaries(document, variants)
-    if any(picture["image"] for picture in gallery.pictures):
+    if len(gallery.layers) > 1 and any(picture["image"] for picture in gallery.pictures):
         yield "pictures", _pictures(gallery)
 
 
@@ -103,7 +104,7 @@ def _curves(document: Plain, key: str, about: Plain) -> Figure:
 def _differences(group: Plain) -> Figure:
     """Every pair's difference with both intervals, after the CRF where there is one."""
     pairs = [(pair, pair["after"] or pair["before"]) for pair in group["pairs"]]
-    figure, ax = _figure(COLUMN, 0.7 + 0.3 * len(pairs))
+    figure, ax = _figure(COLUMN, 0.7 + 0.36 * len(pairs))
     places = np.arange(len(pairs))[::-1]
     for key, label, colour, width in (
         ("over_pictures_and_seeds", "95 % over pictures and seeds", COLOURS[5], 1.0),
@@ -117,7 +118,7 @@ def _differences(group: Plain) -> Figure:
             ax.hlines([y for y, _ in shown], lows, highs, color=colour, linewidth=width, label=label)
     ax.plot([100 * each["difference"] for _, each in pairs], places, "o", color="black", markersize=3)
     ax.axvline(0, color="grey", linewidth=0.8)
-    ax.set_yticks(places, [f"{pair['a']} − {pair['b']}" for pair, _ in pairs])
+    ax.set_yticks(places, [f"{pair['a']}\n− {pair['b']}" for pair, _ in pairs])  # on one line it would fill the column
     ax.set_ylim(-0.6, len(pairs) - 0.4)
     ax.set_xlabel("difference of mIoU (points)")
     _finish(ax)
@@ -141,27 +142,36 @@ def _boundaries(document: Plain, variants: Sequence[Plain]) -> Figure:
 
 
 def _pictures(gallery: Gallery) -> Figure:
-    """Picture, truth and each variant's final labels, of the pictures where variants differ most."""
+    """Picture, truth and each variant's final labels, of the pictures where variants differ most; and their classes."""
     final = [layer for layer in gallery.layers if layer["key"] == "truth" or layer["key"].endswith("c")]
     layers = final if len(final) > 1 else gallery.layers
     with_image = [picture for picture in gallery.pictures if picture["image"]]
     rows = sorted(with_image, key=_spread, reverse=True)[:GRID_ROWS]
     columns = len(layers) + 1
     figure = Figure(
-        figsize=(PAGE, 0.25 + len(rows) * 0.8 * PAGE / columns), layout=ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01)
+        figsize=(PAGE, 0.7 + len(rows) * 0.8 * PAGE / columns), layout=ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01)
     )
     axes = figure.subplots(len(rows), columns, squeeze=False)
     palette = np.full((256, 3), 224, dtype=np.uint8)
     palette[: len(gallery.colours)] = gallery.colours
+    seen: set[int] = set()
     for picture, line in zip(rows, axes, strict=True):
         for ax, layer in zip(line, [None, *layers], strict=True):
             ax.axis("off")
             if layer is None:
                 ax.imshow(decode(picture["image"]).convert("RGB"))
             elif layer["key"] in picture["layers"]:
-                ax.imshow(palette[np.array(decode(picture["layers"][layer["key"]]))], interpolation="nearest")
+                labels = np.array(decode(picture["layers"][layer["key"]]))
+                seen |= set(np.unique(labels).tolist())
+                ax.imshow(palette[labels], interpolation="nearest")
     for ax, title in zip(axes[0], ["picture", *(layer["name"] for layer in layers)], strict=True):
         ax.set_title(title.replace(" after the CRF", "\nafter the CRF"), fontsize=7)
+    # 255 is void; a foreign prediction may hold labels that no class has.
+    named = {label: name for label, name in [*enumerate(gallery.class_names), (255, "void")] if label in seen}
+    patches = [
+        Patch(facecolor=palette[label] / 255, edgecolor="grey", linewidth=0.3, label=named[label]) for label in named
+    ]
+    figure.legend(handles=patches, loc="outside lower center", ncols=7, frameon=False, handlelength=1, handleheight=1)
     return figure
 
 

@@ -12,6 +12,7 @@ MOST_LINES = 6
 def summary(document: Plain) -> list[str]:
     """Return what a person who started the command wants to know at once."""
     lines = [f"Careful: {warning}" for warning in document["warnings"]] + list(document["headline"])
+    lines += [group["others"] for group in document["groups"] if group["others"]]
     states = [run["state"] for run in document["runs"] if not run["counted"]]
     if states:
         lines.append(f"{len(states)} of {len(document['runs'])} runs take no part; the table of runs says why.")
@@ -21,6 +22,7 @@ def summary(document: Plain) -> list[str]:
 def markdown(document: Plain) -> str:
     """Return the whole report but for charts and pictures."""
     lines = ["# Comparison of runs", "", *(f"**{text(line)}**\n" for line in document["headline"])]
+    lines += [f"{text(group['others'])}\n" for group in document["groups"] if group["others"]]
     lines += [f"> **Careful:** {text(warning)}\n" for warning in document["warnings"]]
     lines += [f"> {text(note)}\n" for note in document["notes"]]
     lines += ["## Variants", "", "Mean ± standard deviation over seeds, in %.", "", *_variants(document), ""]
@@ -53,9 +55,18 @@ def _variants(document: Plain) -> list[str]:
             percent((variant["paper"] or {}).get("miou")),
             percent((variant["paper"] or {}).get("miou_crf")),
         ]
-        for variant in document["variants"]
+        for variant in best_first(document)
     ]
     return table(["variant", "seeds", "mIoU", "mIoU after CRF", "paper", "paper after CRF"], rows)
+
+
+def best_first(document: Plain) -> list[Plain]:
+    """Return the variants in the order of their final scores, by group of comparable ones; the unscored last."""
+    place = {
+        name: (n, rank) for n, group in enumerate(document["groups"]) for rank, name in enumerate(group["variants"])
+    }
+    last = (len(document["groups"]), 0)
+    return sorted(document["variants"], key=lambda variant: place.get(variant["name"], last))
 
 
 def _classes(group: Plain) -> list[str]:

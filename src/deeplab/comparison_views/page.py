@@ -9,29 +9,33 @@ from plotly.offline import get_plotlyjs
 
 from deeplab.comparison.gallery import Gallery
 from deeplab.comparison_views.charts import Chart, colours, curve_chart, group_charts
+from deeplab.comparison_views.markdown import best_first
 from deeplab.reporting.tables import ABSENT, percent
 
 Plain = dict[str, Any]
 MOST_BYTES = 15_000_000
 _SPARE = 200_000
-MACROS = ("score", "plain_number", "signed", "spread", "card", "sentences")
+MACROS = ("column", "score", "plain_number", "signed", "spread", "card", "sentences", "gains")
 
 
 def page(document: Plain, gallery: Gallery) -> str:
     """Return the page; pictures that would bring it over 15 MB are left out of its gallery, which then says so."""
     charts = [group_charts(document, number) for number in range(len(document["groups"]))]
     curves = curve_chart(document)
-    size = len(_rendered(document, charts, curves, _gallery(gallery, 0)).encode())
+    ranked: list[str] = next(
+        (each["variants"] for each in document["groups"] if set(each["variants"]) == set(gallery.variants)), []
+    )
+    size = len(_rendered(document, charts, curves, _gallery(gallery, 0, ranked)).encode())
     kept = 0
     for picture in gallery.pictures:
         size += sum(map(len, [picture["image"] or "", *picture["layers"].values()])) + 2000
         if size > MOST_BYTES - _SPARE:
             break
         kept += 1
-    return _rendered(document, charts, curves, _gallery(gallery, kept))
+    return _rendered(document, charts, curves, _gallery(gallery, kept, ranked))
 
 
-def _gallery(gallery: Gallery, kept: int) -> Plain:
+def _gallery(gallery: Gallery, kept: int, ranked: list[str]) -> Plain:
     problems = list(gallery.problems)
     if 0 < kept < len(gallery.pictures):
         problems.append(f"{kept} of {len(gallery.pictures)} pictures are shown: more would make the page too large.")
@@ -42,6 +46,7 @@ def _gallery(gallery: Gallery, kept: int) -> Plain:
         "class_names": gallery.class_names,
         "palette": gallery.colours,
         "variants": gallery.variants,
+        "ranked": ranked,
     }
     return {
         "problems": problems,
@@ -56,12 +61,24 @@ def _rendered(document: Plain, charts: list[list[Chart]], curves: Chart, gallery
     environment = Environment(
         loader=PackageLoader("deeplab.comparison_views"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"percent": percent, "duration": duration, "memory": memory, "digits": digits}
+    environment.filters |= {
+        "percent": percent,
+        "duration": duration,
+        "memory": memory,
+        "digits": digits,
+        "remark": remark,
+    }
     macros = environment.get_template("macros.html.j2").module
     every = [chart for group in charts for chart in group] + ([curves] if curves.figures else [])
     return environment.get_template("report.html.j2").render(
         title=document["headline"][0],
         document=document,
+        variants=best_first(document),
+        has_paper=any(variant["paper"] for variant in document["variants"]),
+        has_remarks=any(remark(run) for run in document["runs"]),
+        decided_gains={
+            gain["variant"] for group in document["groups"] for gain in group["crf_gains"] if gain["decided"]
+        },
         groups=document["groups"],
         charts=charts,
         curves=curves if curves.figures else None,
@@ -79,6 +96,13 @@ def _rendered(document: Plain, charts: list[list[Chart]], curves: Chart, gallery
 def _own(name: str) -> Markup:
     """A file of this package, which is no user's text."""
     return Markup((files("deeplab.comparison_views") / "templates" / name).read_text(encoding="utf-8"))
+
+
+def remark(run: Plain) -> str:
+    """Return what is to be said of a run beside its numbers."""
+    if not run["counted"] and run["miou"] is not None and not run["problems"]:
+        return "not counted: a newer run has this seed"
+    return "; ".join(run["problems"])
 
 
 def duration(seconds: float | None) -> str:

@@ -69,8 +69,7 @@ def publish(report: wr.Report) -> str:
 def _run_sets(document: Plain, entity: str, project: str) -> list[wr.Runset]:
     sets = []
     for variant in document["variants"]:
-        runs = [document["runs"][index]["wandb"] for index in variant["counted"]]
-        ids = [run["id"] for run in runs if run]
+        ids = _ids(document, variant)
         if ids:
             listed = ", ".join(f"'{each}'" for each in ids)
             sets.append(
@@ -79,10 +78,20 @@ def _run_sets(document: Plain, entity: str, project: str) -> list[wr.Runset]:
     return sets
 
 
+def _ids(document: Plain, variant: Plain) -> list[str]:
+    """What W&B calls the variant's counted runs that were logged there."""
+    runs = [document["runs"][index]["wandb"] for index in variant["counted"]]
+    return [run["id"] for run in runs if run]
+
+
 def _blocks(document: Plain, run_sets: list[wr.Runset]) -> Iterator[Any]:
     for warning in document["warnings"]:
         yield wr.CalloutBlock(text=f"Careful: {warning}")
     yield from (wr.P(text=line) for line in document["headline"])
+    yield from (wr.P(text=group["others"]) for group in document["groups"] if group["others"])
+    absent = [each["name"] for each in document["variants"] if not _ids(document, each)]
+    if absent:
+        yield wr.P(text=f"Not logged to Weights & Biases, so in none of the panels: {', '.join(absent)}.")
     for group in document["groups"]:
         yield wr.H2(text=group["title"])
         sentences = [pair[key]["sentence"] for pair in group["pairs"] for key in ("after", "before") if pair[key]]
@@ -106,7 +115,9 @@ def _scores() -> list[wr.BarPlot]:
 
 
 def _classes(document: Plain) -> Iterator[wr.BarPlot]:
-    for names in dict.fromkeys(tuple(group["class_names"]) for group in document["groups"]):
+    logged = {variant["group"] for variant in document["variants"] if _ids(document, variant)}
+    shown = [group for number, group in enumerate(document["groups"]) if number in logged]
+    for names in dict.fromkeys(tuple(group["class_names"]) for group in shown):
         for prefix, title in (("val/iou_crf", "after the CRF"), ("val/iou", "before the CRF")):
             metrics = [wr.SummaryMetric(f"{prefix}/{name}") for name in names[:MOST_CLASSES]]
             yield wr.BarPlot(title=f"IoU of each class {title}", metrics=metrics, orientation="v")

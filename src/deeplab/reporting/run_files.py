@@ -31,7 +31,7 @@ STATES = ("running", "finished", "failed", "preempted")
 _NUMBER = (int, float)
 _LARGE = 1e15  # more seconds, bytes and steps than anything has
 _FACTS: dict[str, tuple[Any, str]] = {
-    **dict.fromkeys(("seconds", "images_per_second", "peak_memory"), (_NUMBER, "a number")),
+    **dict.fromkeys(("seconds", "seconds_before", "images_per_second", "peak_memory"), (_NUMBER, "a number")),
     **dict.fromkeys(("steps", "seed"), (int, "a whole number")),
     **dict.fromkeys(("device", "commit", "error"), (str, "a text")),
     **dict.fromkeys(("choices", "config", "process"), (dict, "an object")),

@@ -15,7 +15,7 @@ from deeplab.reporting.run_files import METRICS, RUN, is_number, is_step, read_j
 DIED = "died"
 NOT_BEGUN = "not begun"
 # What overrides say of a run without making it another experiment.
-NO_DIFFERENCE = ("name", "resume", "rerun_of", "experiment")
+NO_DIFFERENCE = ("name", "resume", "rerun_of")
 _MISSING = object()
 
 
@@ -183,11 +183,17 @@ def by_folder(runs: Sequence[Run]) -> dict[Path, list[Run]]:
 def what_differs(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return for each run the values, by key, in which the runs of this list differ.
 
-    Keys are those of the overrides that some of them were given; a single run differs by all of its own.
+    Keys are those of the overrides that some of them were given; a single run differs by all of its own but its
+    experiment, after which its folder is called.
     """
     keys = dict.fromkeys(key for run in runs for key in _override_keys(run))
     values = {key: [_value(run, key) for run in runs] for key in keys}
-    differing = {key: each for key, each in values.items() if len(runs) == 1 or any(v != each[0] for v in each)}
+    alone = len(runs) == 1
+    differing = {
+        key: each
+        for key, each in values.items()
+        if (alone and key != "experiment") or any(value != each[0] for value in each)
+    }
     return [
         {key: each[number] for key, each in differing.items() if each[number] is not _MISSING}
         for number in range(len(runs))

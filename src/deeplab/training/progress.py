@@ -23,13 +23,34 @@ def is_logged(trainer: pl.Trainer) -> bool:
 
 def progress_display(every_n_steps: int) -> pl.Callback:
     """Rich's bar where a person watches, else a line every `every_n_steps` optimizer steps (at most one in 10 s)."""
-    return Bar(leave=True) if sys.stdout.isatty() else ProgressLines(every_n_steps)
+    return Bar() if sys.stdout.isatty() else ProgressLines(every_n_steps)
 
 
 class Bar(RichProgressBar):
-    """Rich's bar; it reads the metrics, for which a GPU's work has to be waited for, after the steps that log some."""
+    """Rich's bar, one over all optimizer steps: a training is measured in steps, and epochs may be many and short.
+
+    It reads the metrics, for which a GPU's work has to be waited for, after the steps that log some.
+    """
 
     _read: dict[str, Any] | None = None
+
+    @property
+    def total_train_batches(self) -> int:
+        """The steps of the whole training."""
+        return int(self.trainer.max_steps)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"{'Training':{len(self.validation_description)}}"  # as wide as the other, or the bars flicker
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.train_progress_bar_id is None:  # else Lightning's would begin anew, and with it the time left
+            super().on_train_epoch_start(trainer, pl_module)
+            self._update(self.train_progress_bar_id, trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, trainer.global_step - 1)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         if self._read is None or not trainer.training or is_logged(trainer):

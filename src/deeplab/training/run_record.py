@@ -6,16 +6,17 @@ import socket
 import sys
 import threading
 import time
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from deeplab.errors import Preempted
+from deeplab.errors import InputError, Preempted
 from deeplab.reporting.environment import ENVIRONMENT, PATCH, code_patch, cpu_model, environment, usable_cores
 from deeplab.reporting.first_process import is_first_process
 from deeplab.reporting.liveness import BEAT, process_facts
-from deeplab.reporting.run_files import RUN, code_version, write_json
+from deeplab.reporting.run_files import RUN, code_version, read_run, write_json
 from deeplab.reporting.writing import replacing
 
 
@@ -44,13 +45,29 @@ class RunRecord:
             **facts,
         }
         self._start = time.monotonic()
+        self._before = 0.0  # seconds of earlier processes of this run
+        self._earlier = _left_behind(folder)
         self._over = threading.Event()
 
     def update(self, **facts: Any) -> None:
         """Add or change facts and write the file."""
-        self.facts.update(facts, seconds=round(time.monotonic() - self._start, 1))
+        self.facts.update(facts, seconds=round(self._before + time.monotonic() - self._start, 1))
         if self.is_writer:
             write_json(self.path, self.facts)
+
+    def go_on(self) -> None:
+        """Count on from the process whose record lay in the folder, so that a resumed run has the cost of all of it."""
+        self._before = self._earlier.get("seconds") or 0.0
+        self.update(
+            seconds_before=self._before,
+            **{key: self._earlier.get(key) for key in ("images_per_second", "peak_memory")},
+        )
+
+    def trained(self, images_per_second: float | None, peak_memory: int | None, steps: int) -> None:
+        """Write down what a training cost; one that had no steps left does not hide what the earlier ones needed."""
+        speed = self.facts["images_per_second"] if images_per_second is None else images_per_second
+        memory = max((each for each in (self.facts["peak_memory"], peak_memory) if each is not None), default=None)
+        self.update(images_per_second=speed, peak_memory=memory, steps=steps)
 
     def __enter__(self) -> "RunRecord":
         self.update()
@@ -83,6 +100,19 @@ class RunRecord:
         while not self._over.wait(BEAT):
             if self.path.exists():
                 os.utime(self.path)
+
+
+def _left_behind(folder: Path) -> dict[str, Any]:
+    """The record that an earlier process left; a killed one never wrote its seconds, but it touched the file."""
+    try:
+        facts = read_run(folder)
+        if facts["state"] == "running":
+            began = datetime.fromisoformat(facts["started"]).timestamp()
+            lived = max(0.0, (folder / RUN).stat().st_mtime - began)
+            facts["seconds"] = round((facts.get("seconds_before") or 0.0) + lived, 1)
+    except (InputError, KeyError, TypeError, ValueError):  # none, or a damaged one: nothing to count on from
+        return {}
+    return facts
 
 
 def _write_surroundings(folder: Path) -> None:

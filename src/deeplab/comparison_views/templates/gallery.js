@@ -64,7 +64,7 @@ if (gallery.pictures.length) {
     const map = planes[key];
     if (key === "photo" || !map) return surface;
     const opacity = planes.photo ? $("#opacity").value * 2.55 : 255;
-    const truth = $("#mistakes").checked ? planes.truth : null;
+    const truth = $("#mistakes").checked && !$("#mistakes").disabled ? planes.truth : null;
     const over = new ImageData(map.width, map.height);
     const pixels = new Uint32Array(over.data.buffer);
     const inks = inkOfLabels(truth ? () => MISTAKE : colour, opacity, planes.photo && !truth);
@@ -126,6 +126,9 @@ if (gallery.pictures.length) {
     const loaded = Object.fromEntries(await Promise.all(keys.map(async (key) => [key, await plane(index, key)])));
     if (shown[current] !== index) return; // another was chosen meanwhile
     planes = loaded;
+    const lacking = !planes.truth ? "truth" : Object.keys(planes).every((key) => key === "photo" || key === "truth") ? "prediction" : "";
+    $("#mistakes").disabled = lacking !== "";
+    $("#mistakes").parentElement.title = lacking && `The page has no ${lacking} for this picture`;
     $("#picture-name").textContent = each.id;
     $("#position").textContent = `${current + 1} of ${shown.length}`;
     $("#missing").hidden = !each.missing.length;
@@ -133,7 +136,11 @@ if (gallery.pictures.length) {
     fillLayers(each);
     fillLegend();
     repaint();
-    for (const button of $$("#thumbs button")) button.setAttribute("aria-selected", button.dataset.index === String(index));
+    for (const button of $$("#thumbs button")) {
+      const chosen = button.dataset.index === String(index);
+      button.setAttribute("aria-selected", chosen);
+      button.tabIndex = chosen ? 0 : -1; // one stop of the Tab key for all pictures; the arrows go through them
+    }
     const chosen = $('#thumbs [aria-selected="true"]');
     if (chosen) $("#thumbs").scrollLeft = chosen.offsetLeft - $("#thumbs").offsetLeft - 60;
   }
@@ -235,6 +242,9 @@ if (gallery.pictures.length) {
   }
   const finals = options.filter(([key]) => key.endsWith("c"));
   const pairs = finals.length > 1 ? finals : options.filter(([key]) => key !== "photo" && key !== "truth");
+  // First the best variant beside the next, as in the page's verdict.
+  const place = ([key]) => gallery.ranked.indexOf(gallery.layers.find((layer) => layer.key === key).variant);
+  pairs.sort((a, b) => place(a) - place(b));
   $("#left").value = (pairs.length > 1 ? pairs[0] : options[0])[0];
   $("#right").value = (pairs.length > 1 ? pairs[1] : options[options.length - 1])[0];
   const present = new Set(gallery.pictures.flatMap((each) => each.classes));
@@ -249,6 +259,13 @@ if (gallery.pictures.length) {
   canvas.addEventListener("pointermove", hover);
   canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); hover(event); });
   canvas.addEventListener("pointerleave", () => { $("#tip").hidden = true; for (const item of $$("#legend li.here")) item.classList.remove("here"); });
+  $("#thumbs").addEventListener("keydown", async (event) => {
+    const to = { ArrowRight: current + 1, ArrowLeft: current - 1, Home: 0, End: shown.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    await show(to);
+    $('#thumbs [aria-selected="true"]').focus();
+  });
   addEventListener("keydown", (event) => {
     if (event.target.closest("input[type=search], select") || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "n") show(current + 1);

@@ -79,7 +79,9 @@ function draw(card) {
   const narrow = $(".plot", card).clientWidth < 450;
   for (const axis of [layout.xaxis, layout.yaxis]) axis.title.font = { size: narrow ? 11 : 13 };
   if (narrow) Object.assign(layout, { margin: { l: 45, r: 8, t: 10, b: 45 }, font: { ...layout.font, size: 11 } });
-  const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+  // Each button of a chart is a stop of the Tab key: dragging zooms, so saving and resetting are left.
+  const unneeded = ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "select2d", "lasso2d"];
+  const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: unneeded };
   Plotly.react($(".plot", card), figure.data, layout, options);
   drawn.add(card);
 }
