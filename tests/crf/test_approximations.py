@@ -101,6 +101,12 @@ def test_half_size_of_smooth_scores_is_close(picture: Callable[..., Any]) -> Non
     assert half.shape == exactly.shape
 
 
+def test_features_of_half_size_are_checked_at_full_size(picture: Callable[..., Any]) -> None:
+    probs, image = picture(3, 5, 6)
+    with pytest.raises(ValueError, match="features"):
+        DenseCRF(CRFParams(half_resolution=True))(probs, image, kernels=[FeatureKernel(1.0, np.ones((1, 6, 6)))])
+
+
 def test_both_together_and_tensors(picture: Callable[..., Any]) -> None:
     torch = pytest.importorskip("torch")
     probs, image = with_weak_labels(picture, [3], 1e-3)

@@ -145,6 +145,13 @@ def test_features_may_be_a_networks_output(kind: str, picture: Callable[..., Any
     np.testing.assert_array_equal(result, DenseCRF()(probs, image, kernels=[FeatureKernel(2.0, given)]))
 
 
+def test_scores_may_be_bfloat16(picture: Callable[..., Any]) -> None:
+    torch = pytest.importorskip("torch")
+    probs, image = picture(3, 14, 15)
+    scores = torch.tensor(probs, dtype=torch.bfloat16, requires_grad=True)
+    np.testing.assert_array_equal(DenseCRF()(scores, image).numpy(), DenseCRF()(scores.detach().float().numpy(), image))
+
+
 def test_compatibility_must_fit_the_labels(picture: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match="compatibility for 2 labels"):
         DenseCRF(CRFParams(compatibility=((0.0, 1.0), (1.0, 0.0))))(*picture(3, 4, 5))

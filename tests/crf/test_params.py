@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 
+import numpy as np
 import pytest
 
 from deeplab.crf import CRFParams
@@ -28,12 +29,23 @@ from deeplab.crf.kernels import BilateralKernel, SpatialKernel
         ({"gaussian_xy_std": 1e-46}, "gaussian_xy_std = 1e-46"),
         ({"gaussian_xy_std": None}, "gaussian_xy_std = None"),
         ({"compatibility": ((0.0, 1.0),)}, "square"),
+        ({"compatibility": ()}, "square"),
+        ({"compatibility": 5}, "compatibility = 5"),
+        ({"compatibility": ((None,),)}, r"compatibility = \(\(None"),
+        ({"compatibility": (("x",),)}, r"compatibility = \(\('x'"),
+        ({"compatibility": ((-1e38,),)}, r"compatibility\[0\]\[0\] = -1e\+38"),
+        ({"tolerance": "a"}, "tolerance = 'a'"),
+        ({"half_resolution": "no"}, "half_resolution = 'no'"),
         ({"compatibility": ((0.0, 1.0), (2.0, 0.0))}, r"compatibility\[0\]\[1\]"),
     ],
 )
 def test_bad_value_is_named(values: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         CRFParams(**values)  # type: ignore[arg-type]
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+    assert CRFParams(iterations=np.int64(3)) == CRFParams(iterations=3)  # type: ignore[arg-type]
 
 
 def test_frozen_hashable_and_portable() -> None:

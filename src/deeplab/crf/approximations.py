@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from deeplab.crf.kernels import BilateralKernel, ByteArray, FeatureKernel, FloatArray, Kernel, SpatialKernel
+from deeplab.crf.kernels import (
+    BilateralKernel,
+    ByteArray,
+    FeatureKernel,
+    FloatArray,
+    Kernel,
+    SpatialKernel,
+    features_fit,
+    given_features,
+)
 from deeplab.crf.problem import Problem, Refinement
 from deeplab.crf.unary import softmax, unary_energy
 
@@ -75,7 +84,7 @@ def _at_half_size(problem: Problem, run: Callable[[Problem], Refinement]) -> Ref
 
 def halved(problem: Problem) -> Problem:
     """Return the problem on means of 2 x 2 pixels, standard deviations in pixels halved."""
-    kernels = tuple(_halved_kernel(kernel) for kernel in problem.kernels)
+    kernels = tuple(_halved_kernel(kernel, problem.shape) for kernel in problem.kernels)
     image: ByteArray | None = None
     if problem.image is not None:
         planes = _means(problem.image.transpose(2, 0, 1).astype(np.float32))
@@ -85,9 +94,12 @@ def halved(problem: Problem) -> Problem:
     return replace(problem, scores=_means(problem.scores), image=image, kernels=kernels, params=params, initial=initial)
 
 
-def _halved_kernel(kernel: Kernel) -> Kernel:
+def _halved_kernel(kernel: Kernel, shape: tuple[int, int]) -> Kernel:
     if isinstance(kernel, FeatureKernel):
-        return FeatureKernel(kernel.weight, _means(np.asarray(kernel.features, dtype=np.float32)))
+        given = given_features(kernel)
+        # Halves are as large of one row or column more or less.
+        features_fit(given.shape, shape, bool(np.isfinite(given).all()))
+        return FeatureKernel(kernel.weight, _means(given))
     if isinstance(kernel, BilateralKernel):
         return BilateralKernel(kernel.weight, kernel.xy_std / 2, kernel.rgb_std)
     return SpatialKernel(kernel.weight, kernel.xy_std / 2)

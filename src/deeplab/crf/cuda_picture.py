@@ -114,7 +114,7 @@ def halved(picture: CudaPicture) -> CudaPicture:
         picture,
         scores=_means(picture.scores),
         image=image,
-        kernels=tuple(_halved_kernel(kernel, picture.scores.device) for kernel in picture.kernels),
+        kernels=tuple(_halved_kernel(kernel, picture.scores) for kernel in picture.kernels),
         initial=None if picture.initial is None else _means(picture.initial),
     )
 
@@ -133,9 +133,12 @@ def _energy(scores: Tensor, kind: str) -> Tensor:
     return -scores if kind == "logits" else -torch.log(scores.clamp(float(CLIP), 1))
 
 
-def _halved_kernel(kernel: Kernel, device: torch.device) -> Kernel:
+def _halved_kernel(kernel: Kernel, scores: Tensor) -> Kernel:
     if isinstance(kernel, FeatureKernel):
-        return FeatureKernel(kernel.weight, _means(torch.as_tensor(kernel.features, device=device).float()))
+        given = torch.as_tensor(kernel.features, device=scores.device).detach().float()
+        # Halves are as large of one row or column more or less.
+        features_fit(tuple(given.shape), (scores.shape[1], scores.shape[2]), bool(torch.isfinite(given).all()))
+        return FeatureKernel(kernel.weight, _means(given))
     if isinstance(kernel, BilateralKernel):
         return BilateralKernel(kernel.weight, kernel.xy_std / 2, kernel.rgb_std)
     return SpatialKernel(kernel.weight, kernel.xy_std / 2)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from numbers import Integral, Real
+from typing import Any, Literal, TypeAlias, get_args
 
 from deeplab.crf.kernels import BilateralKernel, Kernel, SpatialKernel, positive, weight_of_kernel
 
 Normalization: TypeAlias = Literal["symmetric", "after"]
 UnaryKind: TypeAlias = Literal["probabilities", "logits"]
+LARGEST_PENALTY = 1e6  # the weights multiply it, and exponents of float32 have to hold the product
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,11 @@ class CRFParams:
     half_resolution: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.iterations, bool) or not isinstance(self.iterations, int) or self.iterations < 0:
+        if isinstance(self.iterations, bool) or not isinstance(self.iterations, Integral) or self.iterations < 0:
             raise ValueError(f"iterations = {self.iterations!r}: expected a whole number, 0 or more")
+        object.__setattr__(self, "iterations", int(self.iterations))
+        if not isinstance(self.half_resolution, bool):
+            raise ValueError(f"half_resolution = {self.half_resolution!r}: expected True or False")
         positive("bilateral_xy_std", self.bilateral_xy_std)
         positive("bilateral_rgb_std", self.bilateral_rgb_std)
         positive("gaussian_xy_std", self.gaussian_xy_std)
@@ -77,17 +81,23 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _fraction(name: str, value: float) -> None:
-    if not (math.isfinite(value) and 0 <= value < 1):
-        raise ValueError(f"{name} = {value}: expected a number from 0 (off) to below 1")
+    if not (isinstance(value, Real) and 0 <= value < 1):
+        raise ValueError(f"{name} = {value!r}: expected a number from 0 (off) to below 1")
 
 
-def _symmetric(matrix: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
-    rows = tuple(tuple(float(value) for value in row) for row in matrix)
+def _symmetric(matrix: Any) -> tuple[tuple[float, ...], ...]:
+    try:
+        rows = tuple(tuple(float(value) for value in row) for row in matrix)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"compatibility = {matrix!r}: expected rows of numbers, one a label") from error
     K = len(rows)
-    if any(len(row) != K for row in rows):
+    if K == 0 or any(len(row) != K for row in rows):
         raise ValueError(f"compatibility with {K} rows: expected a square matrix, a row and a column a label")
     for i in range(K):
         for j in range(K):
-            if not math.isfinite(rows[i][j]) or rows[i][j] != rows[j][i]:
-                raise ValueError(f"compatibility[{i}][{j}] = {rows[i][j]}: expected finite penalties, equal both ways")
+            if not abs(rows[i][j]) <= LARGEST_PENALTY or rows[i][j] != rows[j][i]:
+                raise ValueError(
+                    f"compatibility[{i}][{j}] = {rows[i][j]}: expected penalties of at most {LARGEST_PENALTY:g}, equal "
+                    "both ways"
+                )
     return rows

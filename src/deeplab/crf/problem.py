@@ -65,7 +65,9 @@ def to_numpy(array: Any, name: str) -> np.ndarray[Any, Any]:
     if isinstance(array, np.ndarray):
         return array
     if hasattr(array, "detach"):
-        result: np.ndarray[Any, Any] = array.detach().cpu().numpy()
+        plain = array.detach().cpu()
+        # numpy has no bfloat16.
+        result: np.ndarray[Any, Any] = (plain.float() if str(plain.dtype) == "torch.bfloat16" else plain).numpy()
         return result
     raise ValueError(f"{name} is a {type(array).__name__}: expected a numpy array or a tensor")
 
