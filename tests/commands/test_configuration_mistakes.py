@@ -1,5 +1,7 @@
 """Misspelt, mistyped and impossible choices: one sentence, status 2, nothing written."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -141,6 +143,8 @@ def test_a_section_of_the_wrong_command_is_refused(run):
 def test_a_sweep_is_refused_in_one_sentence_too(run, scenes, overrides, parts):
     result = run("train", "-m", *scenes, "evaluate=none", *overrides)
     result.refused(*parts)
+    # Hydra has copied the configuration; no job has begun.
+    assert {Path(file).name for file in result.written()} <= {"multirun.yaml"}
 
 
 @pytest.mark.slow
@@ -154,7 +158,8 @@ def test_a_value_of_one_job_costs_no_other_job(run, scenes):
 def test_a_broken_file_in_conf_is_named_with_its_line(run, tmp_path):
     (tmp_path / "mine" / "data").mkdir(parents=True)
     (tmp_path / "mine" / "data" / "broken.yaml").write_text("name: broken\nroot: [1, 2\nlayout: x\n")
-    run("train", "--config-dir=mine", "data=broken").refused("broken.yaml", "line 3")
+    result = run("train", "--config-dir=mine", "data=broken")
+    assert "broken.yaml" in result.refused("line 3")
 
 
 def test_a_folder_of_files_of_ones_own_is_searched(run, tmp_path):

@@ -1,5 +1,6 @@
 """Run folders as `deeplab train` leaves them, made without training: scenes, and predictions worn on purpose."""
 
+import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
+from deeplab.comparison.document import compare
+from deeplab.comparison.run import read_runs
+from deeplab.comparison.run_folders import find_runs
 from deeplab.data.palette import voc_palette
 from deeplab.data.samples import Sample
 from deeplab.data.scene_drawing import CLASS_NAMES
@@ -133,3 +137,25 @@ def make_run(
 def run_in(tmp_path: Path) -> MakeRun:
     """Makes a run in a folder of the test's own, by its name."""
     return lambda name, **options: make_run(tmp_path / name, **options)
+
+
+@pytest.fixture
+def document_of() -> Callable[..., dict[str, Any]]:
+    """document_of(path, ...): what `deeplab compare` makes of the runs there, valid as JSON."""
+
+    def made(*paths: Path, repeats: int = 200) -> dict[str, Any]:
+        document, _ = compare(read_runs(find_runs(paths)), repeats, seed=0)
+        json.dumps(document, allow_nan=False)
+        return document
+
+    return made
+
+
+@pytest.fixture
+def edit() -> Callable[..., None]:
+    """edit(path, key=value, ...) changes a JSON file."""
+
+    def changed(path: Path, **changes: Any) -> None:
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return changed

@@ -232,25 +232,23 @@ def test_the_keyboard_takes_one_stop_for_all_pictures(sweep: Path, open_page: Op
     opened.check_quiet()
 
 
-def test_mistakes_cannot_be_chosen_without_a_truth(tmp_path: Path, run_in: MakeRun, open_page: OpenPage) -> None:
-    run_in("0", head="ASPP-S", data__layout={"_target_": "deeplab.data.voc.VOC", "root": "nowhere"})
-    run_in("1", head="ASPP-L", data__layout={"_target_": "deeplab.data.voc.VOC", "root": "nowhere"})
+@pytest.mark.parametrize(
+    ("lacking", "changes", "layers"),
+    [
+        ("truth", {"data__layout": {"_target_": "deeplab.data.voc.VOC", "root": "nowhere"}}, 4),
+        ("prediction", {"predictions": False}, 2),
+    ],
+)
+def test_mistakes_cannot_be_chosen_without_a_truth_and_a_prediction(
+    lacking: str, changes: dict[str, Any], layers: int, tmp_path: Path, run_in: MakeRun, open_page: OpenPage
+) -> None:
+    run_in("0", head="ASPP-S", **changes)
+    run_in("1", head="ASPP-L", **changes)
     opened = open_page(tmp_path)
     opened.tab.locator("#layers button").first.wait_for()
-    assert opened.tab.locator("#layers button").count() == 4
+    assert opened.tab.locator("#layers button").count() == layers
     assert opened.tab.locator("#mistakes").is_disabled()
-    assert "no truth for this picture" in opened.tab.locator("label.check").get_attribute("title")
-    opened.check_quiet()
-
-
-def test_nor_without_a_prediction(tmp_path: Path, run_in: MakeRun, open_page: OpenPage) -> None:
-    run_in("0", head="ASPP-S", predictions=False)
-    run_in("1", head="ASPP-L", predictions=False)
-    opened = open_page(tmp_path)
-    opened.tab.locator("#layers button").first.wait_for()
-    assert opened.tab.locator("#layers button").count() == 2
-    assert opened.tab.locator("#mistakes").is_disabled()
-    assert "no prediction for this picture" in opened.tab.locator("label.check").get_attribute("title")
+    assert f"no {lacking} for this picture" in opened.tab.locator("label.check").get_attribute("title")
     opened.check_quiet()
 
 

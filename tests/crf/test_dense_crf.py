@@ -160,9 +160,10 @@ def test_compatibility_must_fit_the_labels(picture: Callable[..., Any]) -> None:
 def test_backend_must_exist_and_threads_be_positive() -> None:
     with pytest.raises(ValueError, match="choose one of auto, native"):
         DenseCRF(backend="fast")
-    for threads in (0, 10**6, 1.5):
+    wrong: list[Any] = [0, 10**6, 1.5]
+    for threads in wrong:
         with pytest.raises(ValueError, match=f"num_threads = {threads}"):
-            DenseCRF(num_threads=threads)  # type: ignore[arg-type]
+            DenseCRF(num_threads=threads)
 
 
 def test_unavailable_backend_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,8 @@ def test_bad_value_is_named(values: dict[str, object], named: str) -> None:
 
 
 def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
-    assert CRFParams(iterations=np.int64(3)) == CRFParams(iterations=3)  # type: ignore[arg-type]
+    three: Any = np.int64(3)
+    assert CRFParams(iterations=three) == CRFParams(iterations=3)
 
 
 def test_frozen_hashable_and_portable() -> None:

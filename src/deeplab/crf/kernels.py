@@ -41,9 +41,9 @@ def weight_of_kernel(name: str, value: float) -> None:
         )
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     try:
-        return math.isfinite(value)  # type: ignore[arg-type]  # what is no number is the question
+        return math.isfinite(value)
     except (TypeError, ValueError, OverflowError):
         return False
 
