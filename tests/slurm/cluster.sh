@@ -126,6 +126,13 @@ stop)
   scancel --quiet --signal=KILL --full --state=RUNNING 2>/dev/null || true
   scancel --quiet --user=root 2>/dev/null || true
   for file in "$dir"/slurmd-*.pid "$dir/slurmctld.pid" "$dir/munge/pid"; do stop_daemon "$file"; done
+  # A slurmd that waits for a step that never ends would stay for ever.
+  for _ in $(seq 50); do
+    pgrep -f "^slurmd .*-f $SLURM_CONF\$" >/dev/null || break
+    sleep 0.2
+  done
+  for each in n1 n2; do processes_of_node "$each" | xargs --no-run-if-empty kill -KILL 2>/dev/null || true; done
+  pkill -KILL -f "^slurmd .*-f $SLURM_CONF\$" || true
   # Copied over, not moved: in a container the file is a mount.
   grep -vF "$mark" /etc/hosts >"$dir/hosts" && cat "$dir/hosts" >/etc/hosts
   ;;
