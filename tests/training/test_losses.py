@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from deeplab.training.losses import loss_pixels, subsample_labels, weighted_cross_entropy
+from deeplab.training.losses import loss_pixels, subsample_labels, divided_cross_entropy
 
 
 @pytest.mark.parametrize(
@@ -25,26 +25,26 @@ def test_off_grid_labels_are_refused() -> None:
         subsample_labels(torch.zeros(1, 320, 320), (41, 41))
 
 
-def test_weighted_cross_entropy_is_the_weighted_sum_of_each_picture() -> None:
+def test_divided_cross_entropy_is_the_sum_of_each_picture_s_share() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 5, 3, 3, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, 5, (3, 17, 17), generator=generator)
     labels[:, 4:9] = 255
-    weights = torch.tensor([0.5, 2.0, 0.0])
+    divisors = torch.tensor([0.5, 2.0, 1000.0])
     expected = 0.0
     for i in range(3):
         for y in range(3):
             for x in range(3):
                 label = int(labels[i, 8 * y, 8 * x])
                 if label != 255:
-                    expected -= float(weights[i]) * float(torch.log_softmax(logits[i, :, y, x], 0)[label])
-    assert weighted_cross_entropy(logits, labels, weights).item() == pytest.approx(expected, rel=1e-12)
+                    expected -= float(torch.log_softmax(logits[i, :, y, x], 0)[label]) / float(divisors[i])
+    assert divided_cross_entropy(logits, labels, divisors).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_picture_of_void_alone_costs_nothing() -> None:
     labels = torch.full((1, 9, 9), 255)
     logits = torch.randn(1, 3, 2, 2, requires_grad=True)
-    loss = weighted_cross_entropy(logits, labels, torch.ones(1))
+    loss = divided_cross_entropy(logits, labels, torch.ones(1))
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None
@@ -55,7 +55,7 @@ def test_a_picture_of_void_alone_costs_nothing() -> None:
 def test_low_precision_logits_are_widened() -> None:
     logits = torch.randn(1, 3, 2, 2)
     labels = torch.zeros(1, 9, 9, dtype=torch.int64)
-    low = weighted_cross_entropy(logits.bfloat16(), labels, torch.ones(1))
+    low = divided_cross_entropy(logits.bfloat16(), labels, torch.ones(1))
     assert low.dtype == torch.float32
     expected = F.cross_entropy(logits.bfloat16().float(), torch.zeros(1, 2, 2, dtype=torch.int64), reduction="sum")
     assert low.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -69,8 +69,8 @@ def test_class_weights_are_those_of_torch() -> None:
     labels[:, 4:9] = 255
     weights = torch.tensor([0.5, 2.0, 0.0, 1.0, 30.0])
     divisor = loss_pixels(labels, (3, 3), class_weights=weights)
-    each = (1 / divisor.sum()).expand(3)
-    found = weighted_cross_entropy(logits, labels, each, class_weights=weights)
+    each = divisor.sum().expand(3)
+    found = divided_cross_entropy(logits, labels, each, class_weights=weights)
     expected = F.cross_entropy(logits, labels[:, ::8, ::8], weights.double(), ignore_index=255)
     assert found.item() == pytest.approx(expected.item(), rel=1e-6)
 

@@ -58,14 +58,14 @@ def loss_pixels(
     return by_label[target.long()].sum(dim=(-2, -1))
 
 
-def weighted_cross_entropy(
+def divided_cross_entropy(
     logits: Tensor,
     labels: Tensor,
-    weights: Tensor,
+    divisors: Tensor,
     shrinking: str = "subsample",
     class_weights: Tensor | None = None,
 ) -> Tensor:
-    """Sum over pictures of weight x summed cross-entropy; logits (B, K, h, w), labels (B, H, W), weights (B,).
+    """Sum over pictures of summed cross-entropy / divisor; logits (B, K, h, w), labels (B, H, W), divisors (B,).
 
     Computed in float32 or wider whatever the logits' type; void pixels (255) count nothing, the others once or by the
     weight of their class (K,).
@@ -74,4 +74,4 @@ def weighted_cross_entropy(
     wide = logits if logits.dtype == torch.float64 else logits.float()
     by_class = None if class_weights is None else class_weights.to(wide)
     each = F.cross_entropy(wide, target, by_class, ignore_index=IGNORE, reduction="none").sum(dim=(-2, -1))
-    return (each * weights.to(each)).sum()
+    return (each / divisors).sum()

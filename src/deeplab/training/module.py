@@ -7,7 +7,7 @@ number of ranks changes the loss (Caffe's iter_size sums micro-batches that are 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import partial, reduce
 from typing import Any, TypeAlias
 
 import pytorch_lightning as pl
@@ -25,11 +25,12 @@ from deeplab.models.deeplab import DeepLab
 from deeplab.models.multi_scale import MultiScale
 from deeplab.training.batch_norm import freeze_batch_norms, hold_statistics
 from deeplab.training.finite_loss import FiniteLoss
-from deeplab.training.losses import SHRINKING, loss_pixels, weighted_cross_entropy
+from deeplab.training.losses import SHRINKING, divided_cross_entropy, loss_pixels
 from deeplab.training.parameter_groups import classifiers, parameter_groups
 from deeplab.training.progress import is_logged
 
 Batch: TypeAlias = dict[str, Any]
+Losses: TypeAlias = dict[str, Tensor]
 Micro: TypeAlias = tuple[slice, AbstractContextManager[Any]]
 
 
@@ -135,23 +136,23 @@ class SegmentationModule(pl.LightningModule):
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         assert isinstance(optimizer, LightningOptimizer) and isinstance(scheduler, LambdaLR)
         optimizer.zero_grad()
-        parts = self._backward(batch)
-        losses = torch.stack(list(parts.values()))
+        losses = self._backward(batch)
         if self.trainer.world_size > 1:
             losses = self._summed(losses)
-        total = losses.sum()
+        total = _total(losses)
         self._finite.watch(total, self.global_step, partial(self._ids_of_all_ranks, list(batch["id"])))
         optimizer.step()
         if is_logged(self.trainer):
-            self._note_training(total, dict(zip(parts, losses, strict=True)), optimizer.optimizer)
+            self._note_training(total, losses, optimizer.optimizer)
         scheduler.step()
 
-    def _summed(self, losses: Tensor) -> Tensor:
+    def _summed(self, losses: Losses) -> Losses:
         """The losses over all ranks; in the same exchange the ranks agree whether to leave after this step."""
-        both = torch.cat([losses, losses.new_tensor([float(self.leave)])])
+        leave = torch.tensor(float(self.leave), device=self.device)
+        both = torch.stack([*losses.values(), leave])
         torch.distributed.all_reduce(both)
         self.leave = bool(both[-1] > 0)
-        return both[:-1]
+        return dict(zip(losses, both[:-1], strict=True))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.gradient_clip is not None:
@@ -181,26 +182,32 @@ class SegmentationModule(pl.LightningModule):
         gradients = [each.grad for each in self.network.parameters() if each.grad is not None]
         return torch.nn.utils.get_total_norm(gradients)
 
-    def _backward(self, batch: Batch) -> dict[str, Tensor]:
+    def _backward(self, batch: Batch) -> Losses:
         """Gradients of the global batch's loss; returns this rank's share of each loss."""
         image, label = batch["image"], batch["label"]
-        weights: dict[str, Tensor] = {}
-        sums: dict[str, Tensor] = {}
+        divisors: Losses = {}
+        sums: Losses = {}
         for part, context in self._micro_batches(len(label)):
             with context:
                 logits = self.network.scale_logits(image[part])
-                weights = weights or self._loss_weights(logits, label)
-                losses = {
-                    name: weighted_cross_entropy(
-                        each, label[part], weights[name][part], self.label_shrinking, self.class_weights
-                    )
-                    for name, each in logits.items()
-                }
-                # DistributedDataParallel averages over the ranks, these are shares of one sum.
-                self.manual_backward(torch.stack(list(losses.values())).sum() * self.trainer.world_size)
+                # Lightning's autocast is about all of `training_step`; backward, it would have every bias's gradient
+                # summed in another type and cast back.
+                with torch.autocast(image.device.type, enabled=False):
+                    divisors = divisors or self._loss_divisors(logits, label)
+                    losses = {
+                        name: divided_cross_entropy(
+                            each, label[part], divisors[name][part], self.label_shrinking, self.class_weights
+                        )
+                        for name, each in logits.items()
+                    }
+                    self.manual_backward(self._for_this_rank(_total(losses)))
             for name, loss in losses.items():
                 sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
         return sums
+
+    def _for_this_rank(self, loss: Tensor) -> Tensor:
+        """DistributedDataParallel averages over the ranks, and these are shares of one sum."""
+        return loss if self.trainer.world_size == 1 else loss * self.trainer.world_size
 
     def _micro_batches(self, pictures: int) -> Iterator[Micro]:
         """Slices of the rank's share; gradients are exchanged between ranks in the last one only."""
@@ -212,21 +219,25 @@ class SegmentationModule(pl.LightningModule):
                 context = wrapper.no_sync()
             yield slice(start, stop), context
 
-    def _loss_weights(self, logits: dict[str, Tensor], label: Tensor) -> dict[str, Tensor]:
-        """The weight of each picture of this rank's share, by prediction: 1 / (groups x the group's `loss_pixels`)."""
+    def _loss_divisors(self, logits: Losses, label: Tensor) -> Losses:
+        """What each picture of this rank's share is divided by, by prediction: groups x the group's `loss_pixels`."""
         world, rank = self.trainer.world_size, self.trainer.global_rank
         share = len(label)
         mine = slice(rank * share, (rank + 1) * share)
-        every = torch.zeros(len(logits), share * world, dtype=torch.float64, device=label.device)
-        for row, each in zip(every, logits.values(), strict=True):
-            size = (each.shape[-2], each.shape[-1])
-            row[mine] = loss_pixels(label, size, self.label_shrinking, self.class_weights).to(row)
-        if world > 1:
-            torch.distributed.all_reduce(every)
-        groups = every.view(len(logits), -1, self.loss_group)
-        pixels = groups.sum(-1, keepdim=True)
-        weights = 1 / (groups.shape[1] * pixels.where(pixels > 0, 1.0))  # a group of void alone has a loss of 0
-        return dict(zip(logits, weights.expand_as(groups).reshape_as(every)[:, mine], strict=True))
+        divisors = {}
+        for name, each in logits.items():
+            pixels = loss_pixels(label, (each.shape[-2], each.shape[-1]), self.label_shrinking, self.class_weights)
+            if world > 1:
+                every = pixels.new_zeros(share * world)
+                every[mine] = pixels
+                torch.distributed.all_reduce(every)
+                pixels = every
+            groups = pixels.view(-1, self.loss_group)
+            # A group of void alone has a loss of 0, whatever that is divided by.
+            least = torch.finfo(pixels.dtype).tiny if pixels.is_floating_point() else 1
+            divisor = (groups.sum(-1, keepdim=True) * len(groups)).clamp(min=least).float()
+            divisors[name] = divisor.expand_as(groups).reshape(-1)[mine]
+        return divisors
 
     def _ids_of_all_ranks(self, mine: list[str]) -> list[str]:
         ids = [mine]
@@ -238,7 +249,7 @@ class SegmentationModule(pl.LightningModule):
     def on_train_end(self) -> None:
         self._finite.settle()
 
-    def _note_training(self, total: Tensor, losses: dict[str, Tensor], optimizer: Optimizer) -> None:
+    def _note_training(self, total: Tensor, losses: Losses, optimizer: Optimizer) -> None:
         self.log("train/loss", total, prog_bar=True, logger=False)
         self.log("lr", optimizer.param_groups[0]["lr"], prog_bar=True, logger=False)
         self.row = {"train/loss": total}
@@ -274,6 +285,10 @@ class SegmentationModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._finite.settle()
         checkpoint[CHECKPOINT_KEY] = self.record
+
+
+def _total(losses: Losses) -> Tensor:
+    return reduce(torch.add, losses.values())
 
 
 def log_scores(
