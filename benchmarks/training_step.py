@@ -49,6 +49,7 @@ from deeplab.models.resnet import ResNet
 from deeplab.models.vgg import VGG16
 from deeplab.training.checkpoints import checkpoint_callbacks
 from deeplab.training.module import SegmentationModule
+from deeplab.training.no_profiler import NoProfiler
 from deeplab.training.parameter_groups import parameter_groups
 from deeplab.training.progress import ProgressLines
 from deeplab.training.run_metrics import RunMetrics
@@ -188,6 +189,7 @@ def ours(network: DeepLab, loader: InTurns, options: argparse.Namespace, folder:
         callbacks=callbacks,
         logger=[RunMetrics(folder)],
         default_root_dir=str(folder),
+        profiler=NoProfiler(),
     )
     trainer.fit(module, loader)
 

@@ -100,8 +100,8 @@ class Losses(pl.Callback):
     def __init__(self):
         self.values = []
 
-    def on_train_batch_end(self, trainer, *_):
-        self.values.append(float(trainer.callback_metrics["train/loss"]))
+    def on_train_batch_end(self, trainer, module, *_):
+        self.values.append(float(module.row["train/loss"]))
 
 
 # ResNet-101 takes two minutes and a half on one core: too long for every run of the tests.

@@ -103,9 +103,7 @@ def test_throughput_counts_steps_but_neither_warm_up_nor_validation(monkeypatch:
     clock = Clock()
     monkeypatch.setattr(time, "perf_counter", clock)
     logged: dict[str, float] = {}
-    module: Any = SimpleNamespace(
-        device=torch.device("cpu"), row=logged, log=lambda name, value, **_: logged.update({name: float(value)})
-    )
+    module: Any = SimpleNamespace(device=torch.device("cpu"), row=logged)
     counter = throughput.Throughput(global_batch_size=10, warm_up=2)
     run: Any = SimpleNamespace(global_step=0, log_every_n_steps=1, max_steps=100)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from deeplab.training.losses import loss_pixels, subsample_labels, divided_cross_entropy
+from deeplab.training.losses import divided_cross_entropy, loss_pixels, subsample_labels
 
 
 @pytest.mark.parametrize(

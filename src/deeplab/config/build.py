@@ -267,6 +267,8 @@ def build_trainer(
     import pytorch_lightning as pl
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+    from deeplab.training.no_profiler import NoProfiler
+
     if trainer["num_threads"]:
         torch.set_num_threads(trainer["num_threads"])
     every, every_n = trainer["val_every_n_steps"], trainer["log_every_n_steps"]
@@ -301,7 +303,7 @@ def build_trainer(
             callbacks=callbacks,
             logger=loggers,
             default_root_dir=str(folder),
-            **trainer["options"],
+            **{"profiler": NoProfiler(), **trainer["options"]},
         )
         # Signals are caught in training/leaving.py alone: Lightning's handler exchanges tensors between the ranks
         # wherever it finds them, and requeues Slurm jobs on SIGUSR1.

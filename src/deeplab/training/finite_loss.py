@@ -40,6 +40,7 @@ class FiniteLoss:
     def __init__(self, late: bool | None = None) -> None:
         self._late = late
         self._seen: _Seen | None = None
+        self._on_host: tuple[Tensor, torch.Event] | None = None
 
     def watch(self, loss: Tensor, step: int, ids: Callable[[], list[str]]) -> None:
         """Look at this loss, a scalar, or queue that and look at the one before.
@@ -47,7 +48,7 @@ class FiniteLoss:
         `ids` names the global batch's pictures; it is called on all ranks or none, where the loss is that of all.
         """
         self.settle()
-        self._seen = _Seen(*_on_its_way(loss), step, ids)
+        self._seen = _Seen(*self._on_its_way(loss), step, ids)
         if not (loss.is_cuda if self._late is None else self._late):
             self.settle()
 
@@ -59,12 +60,17 @@ class FiniteLoss:
             if not math.isfinite(float(seen.loss)):
                 raise NonFiniteLossError(seen.step, seen.ids())
 
+    def _on_its_way(self, loss: Tensor) -> tuple[Tensor, Callable[[], None]]:
+        """Return the loss in the host's memory, and what waits until it is there; a GPU copies it among its other work.
 
-def _on_its_way(loss: Tensor) -> tuple[Tensor, Callable[[], None]]:
-    """Return the loss in the host's memory, and what waits until it is there; a GPU copies it among its other work."""
-    if not loss.is_cuda:
-        return loss.clone(), lambda: None
-    on_host = torch.empty((), dtype=loss.dtype, pin_memory=True).copy_(loss, non_blocking=True)
-    copied = torch.Event(loss.device)
-    copied.record()
-    return on_host, copied.synchronize
+        One place for all steps, for the loss before has been looked at.
+        """
+        if not loss.is_cuda:
+            return loss.clone(), lambda: None
+        if self._on_host is None:
+            place = torch.empty((), dtype=loss.dtype, pin_memory=True)
+            self._on_host = place, torch.Event(loss.device)
+        place, copied = self._on_host
+        place.copy_(loss.detach(), non_blocking=True)
+        copied.record()
+        return place, copied.synchronize

@@ -117,6 +117,13 @@ class SegmentationModule(pl.LightningModule):
         if freeze_bn:
             freeze_batch_norms(network)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the hook it is in, thirty times a step; torch would look whether that is a parameter.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def train(self, mode: bool = True) -> "SegmentationModule":
         """Switch the mode, but leave frozen batch normalisation in evaluation mode."""
         super().train(mode)
@@ -250,8 +257,6 @@ class SegmentationModule(pl.LightningModule):
         self._finite.settle()
 
     def _note_training(self, total: Tensor, losses: Losses, optimizer: Optimizer) -> None:
-        self.log("train/loss", total, prog_bar=True, logger=False)
-        self.log("lr", optimizer.param_groups[0]["lr"], prog_bar=True, logger=False)
         self.row = {"train/loss": total}
         self.row |= {f"train/loss_{name}": value for name, value in losses.items()}
         self.row |= {f"train/lr/{group['name']}": group["lr"] for group in optimizer.param_groups}

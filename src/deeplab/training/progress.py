@@ -12,13 +12,22 @@ log = logging.getLogger(__name__)
 
 
 def is_logged(trainer: pl.Trainer) -> bool:
-    """Whether the optimizer step just taken is one of which something is logged or shown.
-
-    Lightning's `log` costs a good half millisecond a value, which in the other steps would be for nothing.
-    """
+    """Whether the optimizer step just taken is one of which something is logged or shown."""
     step = trainer.global_step
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
     return step % every == 0 or step == trainer.max_steps
+
+
+def of_the_step(module: pl.LightningModule) -> dict[str, float]:
+    """What is shown of the step just taken: loss, learning rate of the first group, images a second.
+
+    Empty after steps of which nothing is logged. It is read from what is logged anyway (`SegmentationModule.row`), for
+    Lightning's `log` takes a millisecond a value; a GPU's work is waited for.
+    """
+    row: dict[str, Any] = getattr(module, "row", {})
+    rates = [name for name in row if name.startswith("train/lr/")][:1]
+    named = {"train/loss": "train/loss", **dict.fromkeys(rates, "lr"), "train/images_per_second": "img/s"}
+    return {shown: float(row[name]) for name, shown in named.items() if name in row}
 
 
 def progress_display(every_n_steps: int) -> pl.Callback:
@@ -32,7 +41,9 @@ class Bar(RichProgressBar):
     It reads the metrics, for which a GPU's work has to be waited for, after the steps that log some.
     """
 
-    _read: dict[str, Any] | None = None
+    def __init__(self) -> None:
+        super().__init__()
+        self._step: dict[str, float] = {}
 
     @property
     def total_train_batches(self) -> int:
@@ -53,9 +64,8 @@ class Bar(RichProgressBar):
         super().on_train_batch_end(trainer, pl_module, outputs, batch, trainer.global_step - 1)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        if self._read is None or not trainer.training or is_logged(trainer):
-            self._read = super().get_metrics(trainer, pl_module)
-        return dict(self._read)
+        self._step = of_the_step(pl_module) or self._step
+        return {**self._step, **super().get_metrics(trainer, pl_module)}
 
 
 class ProgressLines(pl.Callback):
@@ -65,6 +75,7 @@ class ProgressLines(pl.Callback):
         self.every_n_steps = every_n_steps
         self.seconds = seconds
         self._last = 0.0
+        self._step: dict[str, float] = {}
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -73,7 +84,9 @@ class ProgressLines(pl.Callback):
         due = step % self.every_n_steps == 0 and now - self._last >= self.seconds
         if trainer.is_global_zero and (due or step == trainer.max_steps):
             self._last = now
-            shown = " ".join(f"{name} {float(value):.4g}" for name, value in trainer.progress_bar_metrics.items())
+            self._step = of_the_step(pl_module) or self._step
+            metrics = {**self._step, **trainer.progress_bar_metrics}
+            shown = " ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
             log.info("step %d/%d %s", step, trainer.max_steps, shown)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

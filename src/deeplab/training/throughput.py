@@ -63,7 +63,6 @@ class Throughput(pl.Callback):
         self._end = now
         if self._passed and is_logged(trainer):
             row = cast("SegmentationModule", pl_module).row
-            pl_module.log("img/s", self.global_batch_size / self.recent, prog_bar=True, logger=False)
             row["train/images_per_second"] = self.global_batch_size / self.recent
             row["train/data_wait"] = self._waited / self._passed
             row["train/peak_memory"] = float(peak_memory(pl_module.device))
