@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml setup.py constraints.txt $(wildcard src/deeplab/crf/native_src/*)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# Tests run two at a time: a thread each, for torch's threads wait for each other actively and would take twice as long. A file
-# stays in one process (--dist loadfile), for its tests share what they composed, trained or started.
+# Tests run two at a time on two cores, three where slow ones often wait for processes they started: a thread each, for torch's
+# threads wait for each other actively and would take twice as long. A file stays in one process (--dist loadfile), for its tests
+# share what they composed, trained or started; files come in the order of tests/conftest.py.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+BY_FILE := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-all test-others test-slurm soak lint format sanitize setup clean
 .DEFAULT_GOAL := help
@@ -32,14 +34,14 @@ demo: $(STAMP) ## train, evaluate with the CRF, draw pictures: generated scenes,
 	$(BIN)/deeplab train experiment=demo
 
 test: $(STAMP) ## the fast tests
-	$(PYTEST) -n 2 --dist loadfile -m "not slow and not slurm and not browser and not soak"
+	$(PYTEST) -n 2 $(BY_FILE) -m "not slow and not slurm and not browser and not soak"
 
 # Slurm's tests wait most of their minutes: they run beside the others.
 test-all: $(STAMP) ## all tests but the soak
 	$(MAKE) --jobs=2 test-others test-slurm
 
 test-others: $(STAMP)
-	$(PYTEST) -n 2 --dist loadfile -m "not slurm and not soak"
+	$(PYTEST) -n 3 $(BY_FILE) -m "not slurm and not soak"
 
 test-slurm: $(STAMP)
 	$(PYTEST) -m slurm

@@ -16,7 +16,7 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settle() -> Callable[[nn.Module], nn.Module]:
     """Put a network into eval mode and float64, its biases and BN statistics away from their initial 0 and 1.
 

@@ -1,6 +1,6 @@
 """What atrous convolution stands for: dense features, subsampled, are the features of the original network."""
 
-from functools import partial
+from functools import lru_cache, partial
 
 import pytest
 import torch
@@ -39,9 +39,19 @@ BACKBONES = [
 ]
 
 
+@lru_cache(maxsize=1)
+def at_stride_32(build, settle, height, width):
+    """Weights, a picture and the original features, which a backbone's tests share: the largest have 60 million."""
+    torch.manual_seed(0)
+    state = settle(build(output_stride=32)).state_dict()
+    image = torch.randn(1, 3, height, width, dtype=torch.float64)
+    return state, image, features_of(build, 32, state, image)
+
+
 def features_of(build, output_stride, state, image):
-    network = build(output_stride=output_stride).double().eval()
-    network.load_state_dict(state)
+    with torch.device("meta"):
+        network = build(output_stride=output_stride).double().eval()
+    network.load_state_dict(state, assign=True)
     with torch.no_grad():
         features = network(image)
     assert network.output_stride == output_stride
@@ -50,9 +60,7 @@ def features_of(build, output_stride, state, image):
 
 
 def assert_property(build, output_stride, settle, height, width):
-    state = settle(build(output_stride=32)).state_dict()
-    image = torch.randn(1, 3, height, width, dtype=torch.float64)
-    original = features_of(build, 32, state, image)
+    state, image, original = at_stride_32(build, settle, height, width)
     dense = features_of(build, output_stride, state, image)
 
     assert dense.shape[-2] > original.shape[-2] and original[0].std() > 1e-6

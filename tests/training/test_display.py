@@ -56,6 +56,18 @@ def test_a_bar_where_a_person_watches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(progress_display(10), ProgressLines)
 
 
+def test_the_bar_keeps_what_was_logged_last_in_sight() -> None:
+    bar = Bar()
+    run: Any = SimpleNamespace(loggers=[], progress_bar_metrics={})
+    row = {"train/loss": torch.tensor(0.75), "train/lr/backbone_weight": 0.1, "train/lr/head_weight": 1.0}
+    module: Any = SimpleNamespace(row={**row, "train/images_per_second": 30.0, "train/grad_norm": 2.0})
+    seen = {"train/loss": 0.75, "lr": 0.1, "img/s": 30.0}
+    assert bar.get_metrics(run, module) == seen
+    module.row = {}
+    run.progress_bar_metrics = {"val/miou": 0.5}
+    assert bar.get_metrics(run, module) == {**seen, "val/miou": 0.5}
+
+
 class OneWeight(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
