@@ -33,6 +33,7 @@ from deeplab.training.seeding import RankSeed
 FOLDER, RANKS, RANK = Path(sys.argv[1]), int(sys.argv[2]), int(os.environ.get("LOCAL_RANK", "0"))
 PLACE = FOLDER / f"of_{RANKS}"  # runs of one process and of two are made at the same time
 STEPS = 20
+WEIGHTS = [0.3, *[1.7] * (len(NAMES) - 1)]
 
 
 class Exchanges(pl.Callback):
@@ -120,6 +121,7 @@ def main() -> None:
             "one_picture_groups": train("a", loss_group=1, batch_size_per_device=3),
             "groups_over_ranks": train("b", loss_group=8, batch_size_per_device=1),
             "multi_scale": train("c", scales=(1.0, 0.75, 0.5), loss_group=4, batch_size_per_device=2),
+            "class_weights": train("w", loss_group=4, batch_size_per_device=3, class_weights=WEIGHTS),
             "float32": train("e", loss_group=4, batch_size_per_device=2, precision="32-true"),
             "dropout": train("d", dropout=0.5),
             "evaluate": evaluate(),

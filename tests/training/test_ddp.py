@@ -47,7 +47,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return loaded
 
 
-@pytest.mark.parametrize("case", ["one_picture_groups", "groups_over_ranks", "multi_scale", "float32"])
+@pytest.mark.parametrize("case", ["one_picture_groups", "groups_over_ranks", "multi_scale", "class_weights", "float32"])
 def test_losses_and_weights_are_those_of_one_process(case: str, results: dict[str, Any]) -> None:
     one, relative = results["one"][case], RELATIVE.get(case, 1e-9)
     assert len(one["steps"]) == STEPS
