@@ -10,6 +10,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import pytorch_lightning as pl
 import torch
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.nn.parallel import DistributedDataParallel
+
 from conftest import (
     NAMES,
     Batches,
@@ -21,9 +24,6 @@ from conftest import (
     make_trainer,
     picture_loader,
 )
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-from torch.nn.parallel import DistributedDataParallel
-
 from deeplab.crf.params import CRFParams
 from deeplab.training.checkpoints import checkpoint_callbacks
 from deeplab.training.crf_evaluation import CRFEvaluation
