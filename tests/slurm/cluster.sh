@@ -133,6 +133,10 @@ stop)
   done
   for each in n1 n2; do processes_of_node "$each" | xargs --no-run-if-empty kill -KILL 2>/dev/null || true; done
   pkill -KILL -f "^slurmd .*-f $SLURM_CONF\$" || true
+  # A step's daemon outlives its step where it cannot tell the controller of the end.
+  for each in $(pgrep -x slurmstepd); do
+    [ "$(readlink "/proc/$each/cwd")" != "$(realpath "$dir")" ] || kill -KILL "$each" 2>/dev/null || true
+  done
   # Copied over, not moved: in a container the file is a mount.
   grep -vF "$mark" /etc/hosts >"$dir/hosts" && cat "$dir/hosts" >/etc/hosts
   ;;
