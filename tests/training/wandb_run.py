@@ -11,9 +11,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pytorch_lightning as pl
-from conftest import NAMES, Batches, make_colour_network, make_module, make_pictures, make_trainer, picture_loader
 
 import deeplab.train  # noqa: F401 - with what `deeplab train` imports
+from conftest import NAMES, Batches, make_colour_network, make_module, make_pictures, make_trainer, picture_loader
 from deeplab.config import build
 from deeplab.crf.params import CRFParams
 from deeplab.reporting.run_files import write_json
