@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
+from deeplab import search_session
 from deeplab.config import schema
 from deeplab.config.launch import conf_dir
 from deeplab.config.preflight import to_plain
@@ -56,6 +57,12 @@ def test_the_default_grid_is_the_papers(folder: Path) -> None:
     own = to_plain(config(folder))
     assert len(grid(own["search"]["coarse"])) == 128
     assert own["search"]["num_pictures"] == 100
+
+
+@pytest.mark.parametrize(("backend", "cores", "processes"), [("native", 16, 16), ("cuda", 16, 3), ("cuda", 2, 2)])
+def test_a_gpu_is_shared_by_few(backend: str, cores: int, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_session, "default_num_workers", lambda: cores)
+    assert search_session.default_processes(backend) == processes
 
 
 def test_folders_of_any_network(folder: Path) -> None:

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 Plain = dict[str, Any]
 
+ON_A_GPU = 3  # took little more than half of one's time (docs/crf.md)
+
 
 @dataclass
 class Session:
@@ -65,6 +67,12 @@ class Session:
         self.results.close()
 
 
+def default_processes(backend: str) -> int:
+    """One a core; on a GPU, which they share and where each takes memory for itself, at most `ON_A_GPU`."""
+    cores = default_num_workers()
+    return min(ON_A_GPU, cores) if backend == "cuda" else cores
+
+
 def open_session(config: "DictConfig", target: Path) -> Session:
     """Open the inputs of `deeplab search-crf` and what an earlier search left in `target`.
 
@@ -73,9 +81,10 @@ def open_session(config: "DictConfig", target: Path) -> Session:
     own = to_plain(config)
     chosen = own["search"]
     plan = Plan(chosen["coarse"], chosen["refine"], chosen["refine_rounds"], chosen["bootstrap"], chosen["seed"])
-    processes = default_num_workers() if chosen["processes"] is None else chosen["processes"]
-    check(plan, processes)
+    given = chosen["processes"]
+    check(plan, 1 if given is None else given)
     inputs = open_inputs(config)
+    processes = default_processes(inputs.backend) if given is None else given
     searched, held_out = draw(inputs.source.ids, chosen["num_pictures"], chosen["num_held_out"], chosen["seed"])
     check_same(target, inputs.identity)
     results = Results(target / "results.jsonl", inputs.num_classes)
