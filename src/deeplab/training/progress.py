@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ class Bar(RichProgressBar):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        # Lightning's three decimals would make 0.000 of most learning rates.
+        super().__init__(theme=RichProgressBarTheme(metrics_format=".4g"))
         self._step: dict[str, float] = {}
 
     @property
