@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml setup.py constraints.txt $(wildcard src/deeplab/crf/native_src/*)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Compiled afterwards, on all cores: pip would do it on one, for a minute and more.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 # Tests run two at a time on two cores, three where slow ones often wait for processes they started: a thread each, for torch's
 # threads wait for each other actively and would take twice as long. A file stays in one process (--dist loadfile), for its tests
 # share what they composed, trained or started; files come in the order of tests/conftest.py.
@@ -28,6 +29,7 @@ $(STAMP): $(SOURCES)
 	$(PIP) -e '.[dev]'
 	$(PIP) pydensecrf2==1.1 \
 		|| echo "pydensecrf2 does not build here (it needs a C++ compiler and Python 3.11 or 3.12): crf.backend=pydensecrf is not available."
+	-$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 # some packages carry templates that are no Python
 	@touch $(STAMP)
 
 demo: $(STAMP) ## train, evaluate with the CRF, draw pictures: generated scenes, CPU, no download
