@@ -97,6 +97,21 @@ processes_of_node() {
   done | sort -u
 }
 
+# The daemons of its steps; one outlives its step where it cannot tell the controller of the end.
+step_daemons() {
+  local pid
+  for pid in $(pgrep -x slurmstepd); do
+    if [ "$(readlink "/proc/$pid/cwd")" = "$dir" ]; then echo "$pid"; fi
+  done
+}
+
+end_all() { # kills the processes it reads; one that has ended by itself meanwhile is none
+  local pid
+  while read -r pid; do
+    kill -KILL "$pid" 2>/dev/null || [ ! -d "/proc/$pid" ] || echo "process $pid cannot be killed" >&2
+  done
+}
+
 case $action in
 start)
   mkdir -p "$dir/state" "$dir/spool-n1" "$dir/spool-n2"
@@ -115,7 +130,7 @@ restart)
   ;;
 kill)
   stop_daemon "$dir/slurmd-$node.pid" -KILL
-  processes_of_node "$node" | xargs --no-run-if-empty kill -KILL 2>/dev/null || true
+  end_all < <(processes_of_node "$node")
   ;;
 revive)
   start_node "$node"
@@ -131,12 +146,12 @@ stop)
     pgrep -f "^slurmd .*-f $SLURM_CONF\$" >/dev/null || break
     sleep 0.2
   done
-  for each in n1 n2; do processes_of_node "$each" | xargs --no-run-if-empty kill -KILL 2>/dev/null || true; done
-  pkill -KILL -f "^slurmd .*-f $SLURM_CONF\$" || true
-  # A step's daemon outlives its step where it cannot tell the controller of the end.
-  for each in $(pgrep -x slurmstepd); do
-    [ "$(readlink "/proc/$each/cwd")" != "$(realpath "$dir")" ] || kill -KILL "$each" 2>/dev/null || true
-  done
+  end_all < <(
+    processes_of_node n1
+    processes_of_node n2
+    step_daemons
+    pgrep -f "^slurmd .*-f $SLURM_CONF\$" # last, for without any it fails
+  )
   # Copied over, not moved: in a container the file is a mount.
   grep -vF "$mark" /etc/hosts >"$dir/hosts" && cat "$dir/hosts" >/etc/hosts
   ;;
