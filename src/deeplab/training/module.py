@@ -228,23 +228,31 @@ class SegmentationModule(pl.LightningModule):
 
     def _loss_divisors(self, logits: Losses, label: Tensor) -> Losses:
         """What each picture of this rank's share is divided by, by prediction: groups x the group's `loss_pixels`."""
-        world, rank = self.trainer.world_size, self.trainer.global_rank
-        share = len(label)
-        mine = slice(rank * share, (rank + 1) * share)
+        pixels = {
+            name: loss_pixels(label, (each.shape[-2], each.shape[-1]), self.label_shrinking, self.class_weights)
+            for name, each in logits.items()
+        }
+        mine = slice(0, len(label))
+        if self.trainer.world_size > 1:
+            pixels, mine = self._of_all_ranks(pixels)
         divisors = {}
-        for name, each in logits.items():
-            pixels = loss_pixels(label, (each.shape[-2], each.shape[-1]), self.label_shrinking, self.class_weights)
-            if world > 1:
-                every = pixels.new_zeros(share * world)
-                every[mine] = pixels
-                torch.distributed.all_reduce(every)
-                pixels = every
-            groups = pixels.view(-1, self.loss_group)
+        for name, each in pixels.items():
+            groups = each.view(-1, self.loss_group)
             # A group of void alone has a loss of 0, whatever that is divided by.
-            least = torch.finfo(pixels.dtype).tiny if pixels.is_floating_point() else 1
+            least = torch.finfo(each.dtype).tiny if each.is_floating_point() else 1
             divisor = (groups.sum(-1, keepdim=True) * len(groups)).clamp(min=least).float()
             divisors[name] = divisor.expand_as(groups).reshape(-1)[mine]
         return divisors
+
+    def _of_all_ranks(self, pixels: Losses) -> tuple[Losses, slice]:
+        """A value a picture of the global batch, by prediction, in one exchange; and which pictures are this rank's."""
+        own = torch.stack(list(pixels.values()))
+        share = own.shape[1]
+        mine = slice(self.trainer.global_rank * share, (self.trainer.global_rank + 1) * share)
+        every = own.new_zeros(len(own), share * self.trainer.world_size)
+        every[:, mine] = own
+        torch.distributed.all_reduce(every)
+        return dict(zip(pixels, every, strict=True)), mine
 
     def _ids_of_all_ranks(self, mine: list[str]) -> list[str]:
         ids = [mine]
