@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,38 @@ def test_labels_that_fall_idle_rise_again(large_bytes: int, like_a_large_picture
         native._native.scale_negligible(1)
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_allclose(results[0], expected, atol=1e-5)
+
+
+def test_pruned_labels_that_fall_and_rise_again() -> None:
+    # As above: 18 labels start at 0, below the threshold, and come back to 0.06 each when label 0 collapses.
+    K, H, W = 19, 40, 50
+    probs = (0.98 / 18 * np.random.default_rng(0).uniform(0.9, 1.1, (K, H, W))).astype(np.float32)
+    probs[0] = 0.02
+    initial = np.zeros_like(probs)
+    initial[0] = 1
+    exact = CRFParams(iterations=20, bilateral_weight=0, gaussian_weight=6)
+    difference = []
+    for iterations in (4, 20):
+        answers = [
+            DenseCRF(replace(exact, iterations=iterations, prune_below=below), "native")(probs, None, initial=initial)
+            for below in (0, 0.015)
+        ]
+        difference.append(np.abs(answers[1] - answers[0]).max())
+    assert difference[0] > 1e-3 > difference[1]
+
+
+def test_what_is_learnt_by_checking_is_what_numpy_says(picture: Callable[..., Any]) -> None:
+    probs, _ = picture(5, 31, 43)
+    logits = 3 * np.log(probs + 0.01) - 1
+    lowest, highest = native._native.ranges(logits, 3)
+    np.testing.assert_array_equal([lowest, highest], [logits.min(axis=(1, 2)), logits.max(axis=(1, 2))])
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=0)
+    np.testing.assert_allclose(native._native.tops(logits, 2), softmax.max(axis=(1, 2)), rtol=1e-5)
+    for value in (np.nan, np.inf, -np.inf):
+        logits[3, 30, 42] = value
+        lowest, highest = native._native.ranges(logits, 3)
+        assert (lowest[3], highest[3]) == (-np.inf, np.inf)
+        assert np.isfinite(lowest[:3] + highest[:3]).all()
 
 
 def test_calls_from_several_threads_at_once(picture: Callable[..., Any]) -> None:

@@ -38,6 +38,7 @@ def pruned(problem: Problem, copies: bool = True) -> tuple[Problem, list[int]]:
     `Problem.labels`.
     """
     kept = _labels_to_keep(problem)
+    problem = replace(problem, idle_below=problem.params.prune_below, highest=None)
     params = replace(problem.params, prune_below=0.0)
     if params.compatibility is not None:
         params = replace(params, compatibility=tuple(tuple(params.compatibility[k][j] for j in kept) for k in kept))
@@ -63,11 +64,16 @@ def _pruned(problem: Problem, run: Callable[[Problem], Refinement], selects_labe
 
 def _labels_to_keep(problem: Problem) -> list[int]:
     """Return the labels whose probability reaches `prune_below` somewhere, the most probable one in any case."""
-    scores = problem.scores
-    probs = softmax(-scores) if problem.params.unary == "logits" else scores
-    highest = probs.reshape(len(probs), -1).max(axis=1)
+    highest = np.array(_highest(problem) if problem.highest is None else problem.highest, dtype=np.float32)
     threshold = min(np.float32(problem.params.prune_below), highest.max())
     return [int(k) for k in np.flatnonzero(highest >= threshold)]
+
+
+def _highest(problem: Problem) -> FloatArray:
+    scores = problem.scores
+    probs = softmax(-scores) if problem.params.unary == "logits" else scores
+    highest: FloatArray = probs.reshape(len(probs), -1).max(axis=1)
+    return highest
 
 
 def _at_half_size(problem: Problem, run: Callable[[Problem], Refinement]) -> Refinement:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from deeplab.crf.problem import Problem, Refinement
+from deeplab.crf.unary import check_scores
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,20 @@ def _automatic_on_gpu() -> str:
         return "torch"
     log.info("dense CRF: backend cuda")
     return "cuda"
+
+
+def checked(problem: Problem, backend: str, num_threads: int | None) -> Problem:
+    """Check one picture's scores, on as many cores as the backend has.
+
+    Raises:
+        ValueError: as `unary.check_scores` does.
+    """
+    if backend == "native":
+        native: Any = importlib.import_module("deeplab.crf.native")
+        found: Problem = native.checked(problem, num_threads)
+        return found
+    check_scores(problem.scores, problem.params.unary)
+    return problem
 
 
 def load(backend: str, num_threads: int | None) -> Run:

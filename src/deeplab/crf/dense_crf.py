@@ -13,7 +13,6 @@ from deeplab.crf.approximations import approximate
 from deeplab.crf.kernels import FeatureKernel, FloatArray, Kernel
 from deeplab.crf.params import CRFParams
 from deeplab.crf.problem import Refinement, make_problem
-from deeplab.crf.unary import check_scores
 
 
 class DenseCRF:
@@ -113,7 +112,7 @@ class DenseCRF:
         if backend == "cuda":
             return self._refine_on_gpu([probs], [image], self._all_kernels(kernels), [initial], trace)[0]
         problem = make_problem(probs, image, self.params, self._all_kernels(kernels), initial)
-        check_scores(problem.scores, self.params.unary)
+        problem = backends.checked(problem, backend, self._num_threads)
         run = backends.load(backend, self._num_threads)
         result = approximate(problem, lambda smaller: run(smaller, trace), backend == "native")
         return replace(result, marginals=_like(result.marginals, probs))

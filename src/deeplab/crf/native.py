@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from deeplab.crf import _native
 from deeplab.crf.kernels import BilateralKernel, Kernel, SpatialKernel, features
 from deeplab.crf.problem import Problem, Refinement
+from deeplab.crf.unary import check_range, check_scores
 
 
 def lattice(kernel: Kernel, problem: Problem, num_threads: int | None) -> Any:
@@ -25,6 +27,22 @@ def lattice(kernel: Kernel, problem: Problem, num_threads: int | None) -> Any:
     if isinstance(kernel, BilateralKernel):
         return _native.bilateral(problem.image, kernel.xy_std, kernel.rgb_std, symmetric, threads)
     return _native.features(features(kernel, problem.shape, problem.image), symmetric, threads)
+
+
+def checked(problem: Problem, num_threads: int | None) -> Problem:
+    """Check the scores, as `unary.check_scores` does on one core; what else is learnt by it goes into the problem.
+
+    Raises:
+        ValueError: as `unary.check_scores` does.
+    """
+    kind, threads = problem.params.unary, num_threads or 0
+    lowest, highest = _native.ranges(problem.scores, threads)
+    if not check_range(min(lowest), max(highest), kind):
+        check_scores(problem.scores, kind)
+    if problem.params.prune_below > 0:
+        tops = _native.tops(problem.scores, threads) if kind == "logits" else highest
+        return replace(problem, highest=tuple(tops))
+    return problem
 
 
 def refine(
@@ -48,6 +66,7 @@ def refine(
         penalties,
         problem.initial,
         list(problem.labels or ()),
+        problem.idle_below,
         trace,
         num_threads or 0,
     )

@@ -18,6 +18,8 @@ class Problem:
     initial: marginals (K, H, W) to start from instead of the unary's softmax, or None.
     labels: what the labels of `params.compatibility` are and which labels take part, in ascending order; the others
         return 0. None: all. Only the native backend is ever given some (approximations.py).
+    idle_below: labels whose marginals are all below this need no messages, in any iteration. Native heeds it.
+    highest: the highest probability of each label, or None where nobody has looked (native.py does).
     device: where the scores came from and the torch backend computes ("cpu", "cuda:0" ...).
     """
 
@@ -28,6 +30,8 @@ class Problem:
     initial: FloatArray | None = None
     device: str = "cpu"
     labels: tuple[int, ...] | None = None
+    idle_below: float = 0.0
+    highest: tuple[float, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -38,9 +38,9 @@ void Marginals::each_block(const Body& body) const {
     parallel_for(blocks_, threads_, [&](int64_t b) { body(b * kPixels, std::min(kPixels, N_ - b * kPixels)); });
 }
 
-bool Marginals::start(const std::vector<const float*>& initial, float negligible, bool may_idle) {
-    std::vector<float> top(num_classes(), 0.0f);
-    if (!find_tops(top)) return false;
+bool Marginals::start(const std::vector<const float*>& initial, const Negligible& negligible, bool may_idle) {
+    std::vector<float> top;
+    if (!find_tops(scores_, N_, logits_, threads_, top)) return false;
     if (!may_idle || !initial.empty()) std::fill(top.begin(), top.end(), 1.0f);
     const int count = may_idle ? wanted(top, 0, 0, negligible) : num_classes();
     const bool all = rounded(count) >= num_classes();
@@ -55,6 +55,12 @@ bool Marginals::start(const std::vector<const float*>& initial, float negligible
     split_unary(true);
     each_block([&](int64_t p, int64_t n) {
         std::vector<float> q(n * lanes_), ignored(top_size());
+        if (initial.empty() && !logits_) {
+            simd().shares(active_scores_.data(), int(active_.size()), idle_scores_.data(), int(idle_scores_.size()), p, n, idle_,
+                          stride_ == lanes_ ? rows(p) : q.data(), lanes_);
+            if (stride_ != lanes_) simd().store(q.data(), lanes_, rows(p), stride_, n, false);
+            return;
+        }
         if (initial.empty()) {
             unary_rows(p, n, q.data());
             update(q.data(), p, n, ignored.data(), false);
@@ -67,26 +73,30 @@ bool Marginals::start(const std::vector<const float*>& initial, float negligible
     return true;
 }
 
-bool Marginals::find_tops(std::vector<float>& top) const {
-    const int K = num_classes();
+bool find_tops(const std::vector<const float*>& scores, int64_t num_pixels, bool logits, int num_threads, std::vector<float>& top) {
+    const int K = int(scores.size());
     std::atomic<bool> finite{true};
-    const int64_t parts = 64, step = (blocks_ + parts - 1) / parts;
+    const int64_t parts = 64, blocks = (num_pixels + kPixels - 1) / kPixels, step = (blocks + parts - 1) / parts;
     std::vector<float> tops(parts * 8 * K, 0.0f);
-    parallel_for(parts, threads_, [&](int64_t part) {
-        for (int64_t b = part * step; b < std::min(blocks_, (part + 1) * step); ++b)
-            if (!simd().tops(scores_.data(), K, b * kPixels, std::min(kPixels, N_ - b * kPixels), logits_, &tops[part * 8 * K]))
+    parallel_for(parts, num_threads, [&](int64_t part) {
+        for (int64_t b = part * step; b < std::min(blocks, (part + 1) * step); ++b)
+            if (!simd().tops(scores.data(), K, b * kPixels, std::min(kPixels, num_pixels - b * kPixels), logits, &tops[part * 8 * K]))
                 finite = false;
     });
+    top.assign(K, 0.0f);
     for (size_t i = 0; i < tops.size(); ++i) top[i / 8 % K] = std::max(top[i / 8 % K], tops[i]);
     return finite;
 }
 
 // How many of the labels with these highest marginals need messages, beside idle ones of which a pixel gives `highest` to one
 // and `share` to all at most.
-int Marginals::wanted(std::vector<float> tops, float highest, float share, float negligible) {
+int Marginals::wanted(std::vector<float> tops, float highest, float share, const Negligible& negligible) {
     std::sort(tops.begin(), tops.end());
     size_t idle = 0;
-    while (idle < tops.size() && std::max(highest, tops[idle]) * (share + tops[idle]) <= negligible) share += tops[idle++];
+    const auto may_idle = [&](float top) {
+        return top < negligible.each || std::max(highest, top) * (share + top) <= negligible.product;
+    };
+    while (idle < tops.size() && may_idle(tops[idle])) share += tops[idle++];
     return int(tops.size() - idle);
 }
 
@@ -140,9 +150,9 @@ float Marginals::update(float* rows, int64_t p, int64_t n, float* top, bool comp
     return simd().store(rows, lanes_, this->rows(p), stride_, n, compare);
 }
 
-void Marginals::choose(float negligible, const std::vector<float>& top) {
+void Marginals::choose(const Negligible& negligible, const std::vector<float>& top) {
     const float highest = top[lanes_], share = top[lanes_ + 1];
-    const bool risen = !idle_labels_.empty() && highest * share > 2 * negligible;
+    const bool risen = !idle_labels_.empty() && highest >= 2 * negligible.each && highest * share > 2 * negligible.product;
     const std::vector<float> active(top.begin(), top.begin() + int64_t(active_.size()));
     int count = risen ? 0 : wanted(active, highest, share, negligible);
     if (!risen && std::max(8, rounded(count)) >= lanes_) return;

@@ -15,17 +15,23 @@ constexpr int64_t kPixels = 128;  // a block of pixels: its rows stay in the fir
 // some labels out changes the sum of their marginals at a pixel, s, by w e s at most, and no label's marginal by more. Labels
 // are idle as long as w e s stays below 2e-5, a fifth of what the tests allow; most pictures then need the lattice for eight
 // labels or fewer after the first iteration. Idle labels' marginals follow from the unary and the softmax's normaliser.
+// Pruning, an approximation, makes labels idle by e alone.
+struct Negligible {
+    float product = 0;  // e s
+    float each = 0;     // e of one label, whatever s is
+};
+
 class Marginals {
   public:
     // `scores` are planes, one a label, and stay alive.
     Marginals(std::vector<const float*> scores, int64_t num_pixels, bool logits, int num_threads);
 
-    // Takes the softmax of the unary, or `initial` planes; labels are idle from the start as far as `negligible`, the
-    // largest e s, allows. Returns false if a score is not finite.
-    bool start(const std::vector<const float*>& initial, float negligible, bool may_idle);
+    // Takes the softmax of the unary, or `initial` planes; labels are idle from the start as far as `negligible`
+    // allows. Returns false if a score is not finite.
+    bool start(const std::vector<const float*>& initial, const Negligible& negligible, bool may_idle);
 
     // Decides again which labels are idle, after an update of all pixels that raised `top`.
-    void choose(float negligible, const std::vector<float>& top);
+    void choose(const Negligible& negligible, const std::vector<float>& top);
 
     // Rows of -energy of pixels [p, p + n), lanes() apart.
     void unary_rows(int64_t p, int64_t n, float* rows) const;
@@ -48,14 +54,13 @@ class Marginals {
     int64_t stride() const { return stride_; }           // what lies beyond it in lanes() is another pixel's and not to be used
 
   private:
-    bool find_tops(std::vector<float>& top) const;
     std::vector<float> idle_tops() const;
     void set_labels(std::vector<int> active);
     void split_unary(bool rows_too);
     Array<float> picked(const Array<float>& rows, const std::vector<int>& from, int64_t old_stride) const;
     void shrink(const Array<float>& rows, const std::vector<int>& from, int64_t old_stride) const;
     void regrow(const std::vector<int>& old_active, int64_t old_stride);
-    static int wanted(std::vector<float> tops, float highest, float share, float negligible);
+    static int wanted(std::vector<float> tops, float highest, float share, const Negligible& negligible);
     std::vector<int> largest(const std::vector<float>& top, int count) const;
     template <class Body>
     void each_block(const Body& body) const;
@@ -74,6 +79,9 @@ class Marginals {
     Array<float> idle_memory_;
     Idle idle_{};
 };
+
+// The highest softmax of the unary of each label, of planes of scores. Returns false if a score is not finite.
+bool find_tops(const std::vector<const float*>& scores, int64_t num_pixels, bool logits, int num_threads, std::vector<float>& top);
 
 // From how many bytes of scores on memory is saved rather than time; for tests.
 void set_large_bytes(int64_t bytes);

@@ -20,11 +20,10 @@ using Buffer = Array<float>;
 
 float negligible_scale = 1;
 
-// What the highest idle marginal times the idle labels' share may come to (marginals.hpp).
-float negligible(const std::vector<Term>& terms) {
+Negligible negligible(const std::vector<Term>& terms, const MeanFieldOptions& options) {
     float weights = 0;
     for (const Term& term : terms) weights += term.weight;
-    return negligible_scale * 2e-5f / std::max(weights, 1.0f);
+    return {negligible_scale * 2e-5f / std::max(weights, 1.0f), options.idle_below};
 }
 
 struct Trace {
@@ -48,7 +47,7 @@ class MeanField {
           options_(options),
           // With a compatibility matrix a small marginal's message reaches labels that are large.
           may_idle_(!options.compatibility && !options.trace),
-          negligible_(negligible(terms)),
+          negligible_(negligible(terms, options)),
           marginals_(planes_of(scores, labels, N_), N_, options.logits, options.num_threads),
           tiles_(height, width, grids(terms)) {}
 
@@ -239,7 +238,7 @@ class MeanField {
     const std::vector<Term>& terms_;
     const MeanFieldOptions& options_;
     const bool may_idle_;
-    const float negligible_;
+    const Negligible negligible_;
     Marginals marginals_;
     Tiles tiles_;
     std::vector<float> top_;  // of each lane, and of the idle labels (Marginals::update)

@@ -24,6 +24,7 @@ struct MeanFieldOptions {
     const float* compatibility = nullptr;  // penalties of the labels, square, or Potts
     const float* initial = nullptr;        // marginals to start from, planes like the scores
     std::vector<int> labels;               // in ascending order; the others return 0. Empty: all
+    float idle_below = 0;                  // labels below this everywhere may be idle: an approximation
     bool trace = false;
     int num_threads = 1;
 };

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
 
 #include "marginals.hpp"
@@ -111,9 +112,43 @@ const float* optional_data(const py::object& array, std::vector<FloatArray>& kee
     return keep.back().data();
 }
 
+std::vector<const float*> planes_of(const FloatArray& scores) {
+    if (scores.ndim() != 3) throw std::invalid_argument("scores must be (labels, height, width)");
+    std::vector<const float*> planes;
+    for (py::ssize_t k = 0; k < scores.shape(0); ++k) planes.push_back(scores.data() + k * scores.shape(1) * scores.shape(2));
+    return planes;
+}
+
+// The lowest and the highest score of each label; infinities where one is not finite.
+py::tuple ranges(const FloatArray& scores, int num_threads) {
+    const std::vector<const float*> planes = planes_of(scores);
+    const int64_t N = scores.shape(1) * scores.shape(2), K = int64_t(planes.size());
+    std::vector<float> lowest(K), highest(K);
+    {
+        py::gil_scoped_release release;
+        crf::parallel_for(K, threads(num_threads), [&](int64_t k) {
+            lowest[k] = highest[k] = planes[k][0];
+            if (crf::simd().range(planes[k], N, lowest[k], highest[k])) return;
+            lowest[k] = -std::numeric_limits<float>::infinity();
+            highest[k] = std::numeric_limits<float>::infinity();
+        });
+    }
+    return py::make_tuple(lowest, highest);
+}
+
+// The highest softmax of each label's logits.
+std::vector<float> tops(const FloatArray& logits, int num_threads) {
+    const std::vector<const float*> planes = planes_of(logits);
+    const int64_t N = logits.shape(1) * logits.shape(2);
+    std::vector<float> top;
+    py::gil_scoped_release release;
+    crf::find_tops(planes, N, true, threads(num_threads), top);
+    return top;
+}
+
 py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<Kernel, float>>& terms,
                      int iterations, bool logits, float tolerance, const py::object& compatibility, const py::object& initial,
-                     const std::vector<int>& labels, bool trace, int num_threads) {
+                     const std::vector<int>& labels, float idle_below, bool trace, int num_threads) {
     if (scores.ndim() != 3) throw std::invalid_argument("scores must be (labels, height, width)");
     const py::ssize_t K = scores.shape(0), H = scores.shape(1), W = scores.shape(2);
     std::vector<crf::Term> list;
@@ -128,6 +163,7 @@ py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<Kerne
     options.tolerance = tolerance;
     options.compatibility = optional_data(compatibility, keep);
     options.initial = optional_data(initial, keep);
+    options.idle_below = idle_below;
     options.trace = trace;
     options.num_threads = threads(num_threads);
     for (int k : labels)
@@ -153,6 +189,8 @@ PYBIND11_MODULE(_native, m) {
     m.def("spatial", &spatial);
     m.def("bilateral", &bilateral);
     m.def("features", &features);
+    m.def("ranges", &ranges);
+    m.def("tops", &tops);
     m.def("mean_field", &mean_field);
     m.def("instruction_set", [] { return crf::simd().name; });
     m.def("force_baseline", &crf::force_baseline);

@@ -49,6 +49,10 @@ struct Simd {
     // Rows of -energy of pixels [begin, begin + count) from planes of scores: log(clip(p, 1e-5, 1)), or the logits
     // themselves; the stride holds whole blocks of 8 labels.
     void (*unary)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* rows, int64_t stride);
+    // Rows of clip(p, 1e-5, 1) of these labels over the sum of these and of the idle ones: the softmax of `unary`'s rows of
+    // probabilities. Writes what a softmax writes of the idle labels.
+    void (*shares)(const float* const* scores, int labels, const float* const* idle_scores, int idle_labels, int64_t begin,
+                   int64_t count, const Idle& idle, float* rows, int64_t stride);
     // Of these labels' -energies u at each pixel: the highest, and the sum of exp(u - highest).
     void (*rest)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* most, float* sum);
     // Turns rows of scores, in whole blocks of 8 labels, into probabilities in `out`, which may be `rows` (else these are
@@ -66,6 +70,8 @@ struct Simd {
     // Raises top[8 k .. 8 k + 7], whose largest counts, to the highest softmax of the unary of label k. Returns false if a
     // score is not finite.
     bool (*tops)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* top);
+    // Lowers and raises the bounds to these values'. Returns false if one is not finite.
+    bool (*range)(const float* values, int64_t count, float& lowest, float& highest);
 };
 
 extern const Simd simd_baseline;
