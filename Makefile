@@ -29,7 +29,7 @@ $(STAMP): $(SOURCES)
 	$(PIP) -e '.[dev]'
 	$(PIP) pydensecrf2==1.1 \
 		|| echo "pydensecrf2 does not build here (it needs a C++ compiler and Python 3.11 or 3.12): crf.backend=pydensecrf is not available."
-	$(BIN)/python -m compileall -q -j 0 -x py312_intrinsics $(VENV)/lib \
+	$(BIN)/python -m compileall -q -j 0 -x 'py312_intrinsics|/tests/' $(VENV)/lib \
 		|| echo "The files named above are no Python of this version; they are left uncompiled, and nothing else changes."
 	@touch $(STAMP)
 

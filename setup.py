@@ -7,11 +7,13 @@ import platform
 import sys
 from pathlib import Path
 
-from pybind11.setup_helpers import Pybind11Extension
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 SOURCES = Path("src/deeplab/crf/native_src")
+
+ParallelCompile("CRF_BUILD_JOBS").install()  # on all cores, or as many as the variable says
 
 
 class BuildExt(build_ext):
