@@ -31,7 +31,7 @@ class CRFParams:
     Approximations, off by default (measured errors in docs/crf.md):
     prune_below: leave out labels whose input probability (of raw scores, their softmax) is below this everywhere; they
         return 0. The most probable label always stays. Native leaves out messages of labels that fall below it later,
-        too, unless there is a `compatibility` matrix.
+        too, unless there is a `compatibility` matrix or a trace is asked for.
     half_resolution: run the mean field at half the picture's size and interpolate its messages (approximations.py).
 
     Raises:
