@@ -73,6 +73,12 @@ bool Marginals::start(const std::vector<const float*>& initial, const Negligible
     return true;
 }
 
+std::vector<const float*> planes_of(const float* memory, const std::vector<int>& labels, int64_t num_pixels) {
+    std::vector<const float*> planes;
+    for (int k : labels) planes.push_back(memory + k * num_pixels);
+    return planes;
+}
+
 bool find_tops(const std::vector<const float*>& scores, int64_t num_pixels, bool logits, int num_threads, std::vector<float>& top) {
     const int K = int(scores.size());
     std::atomic<bool> finite{true};

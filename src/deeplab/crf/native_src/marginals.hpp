@@ -80,6 +80,9 @@ class Marginals {
     Idle idle_{};
 };
 
+// Where the planes of these labels begin.
+std::vector<const float*> planes_of(const float* memory, const std::vector<int>& labels, int64_t num_pixels);
+
 // The highest softmax of the unary of each label, of planes of scores. Returns false if a score is not finite.
 bool find_tops(const std::vector<const float*>& scores, int64_t num_pixels, bool logits, int num_threads, std::vector<float>& top);
 

@@ -30,12 +30,6 @@ struct Trace {
     double energy = 0, entropy = 0;
 };
 
-std::vector<const float*> planes_of(const float* memory, const std::vector<int>& labels, int64_t num_pixels) {
-    std::vector<const float*> planes;
-    for (int k : labels) planes.push_back(memory + k * num_pixels);
-    return planes;
-}
-
 class MeanField {
   public:
     MeanField(const float* scores, const std::vector<int>& labels, int64_t height, int64_t width, const std::vector<Term>& terms,

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 
 #include "marginals.hpp"
@@ -114,9 +115,9 @@ const float* optional_data(const py::object& array, std::vector<FloatArray>& kee
 
 std::vector<const float*> planes_of(const FloatArray& scores) {
     if (scores.ndim() != 3) throw std::invalid_argument("scores must be (labels, height, width)");
-    std::vector<const float*> planes;
-    for (py::ssize_t k = 0; k < scores.shape(0); ++k) planes.push_back(scores.data() + k * scores.shape(1) * scores.shape(2));
-    return planes;
+    std::vector<int> labels(scores.shape(0));
+    std::iota(labels.begin(), labels.end(), 0);
+    return crf::planes_of(scores.data(), labels, scores.shape(1) * scores.shape(2));
 }
 
 // The lowest and the highest score of each label; infinities where one is not finite.
