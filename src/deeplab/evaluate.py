@@ -43,7 +43,7 @@ def main() -> None:
     """Entry point."""
     from deeplab.config.launch import run
 
-    run("evaluate", evaluate)
+    run("evaluate", evaluate, imports="deeplab.scoring")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def main() -> None:
     """Entry point."""
     from deeplab.config.launch import run
 
-    run("model", model)
+    run("model", model, imports="deeplab.config.build")
 
 
 if __name__ == "__main__":

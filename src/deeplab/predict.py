@@ -68,7 +68,7 @@ def main() -> None:
     """Entry point."""
     from deeplab.config.launch import run
 
-    run("predict", predict)
+    run("predict", predict, imports="deeplab.predict_files")
 
 
 if __name__ == "__main__":

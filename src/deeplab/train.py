@@ -189,7 +189,7 @@ def main() -> None:
     with answered_early():
         from deeplab.config.launch import run
 
-        run("train", train)
+        run("train", train, imports="deeplab.scoring")
 
 
 if __name__ == "__main__":
