@@ -23,7 +23,14 @@ float negligible_scale = 1;
 Negligible negligible(const std::vector<Term>& terms, const MeanFieldOptions& options) {
     float weights = 0;
     for (const Term& term : terms) weights += term.weight;
-    return {negligible_scale * 2e-5f / std::max(weights, 1.0f), options.idle_below};
+    const float change = std::max(negligible_scale * 2e-5f, options.idle_below);
+    return {change / std::max(weights, 1.0f), options.idle_below};
+}
+
+// The first term's slice reads the unary where it is kept, if the term is a lattice.
+std::vector<Term> lattices_first(std::vector<Term> terms) {
+    std::stable_partition(terms.begin(), terms.end(), [](const Term& term) { return bool(term.lattice); });
+    return terms;
 }
 
 struct Trace {
@@ -37,7 +44,7 @@ class MeanField {
         : K_(int(labels.size())),
           W_(width),
           N_(height * width),
-          terms_(terms),
+          terms_(lattices_first(terms)),
           options_(options),
           // With a compatibility matrix a small marginal's message reaches labels that are large.
           may_idle_(!options.compatibility && !options.trace),
@@ -229,7 +236,7 @@ class MeanField {
 
     const int K_;
     const int64_t W_, N_;
-    const std::vector<Term>& terms_;
+    const std::vector<Term> terms_;
     const MeanFieldOptions& options_;
     const bool may_idle_;
     const Negligible negligible_;
