@@ -13,8 +13,6 @@ namespace {
 // Scores of more bytes: the unary is computed anew in each iteration rather than kept, and marginals are not padded.
 int64_t large_bytes = int64_t(48) << 20;
 
-int rounded(int labels) { return (labels + 7) / 8 * 8; }
-
 void raise(std::vector<float>& top, const std::vector<float>& other) {
     for (size_t i = 0; i < other.size(); ++i) top[i % top.size()] = std::max(top[i % top.size()], other[i]);
 }
@@ -43,7 +41,7 @@ bool Marginals::start(const std::vector<const float*>& initial, const Negligible
     if (!find_tops(scores_, N_, logits_, threads_, top)) return false;
     if (!may_idle || !initial.empty()) std::fill(top.begin(), top.end(), 1.0f);
     const int count = may_idle ? wanted(top, 0, 0, negligible) : num_classes();
-    const bool all = rounded(count) >= num_classes();
+    const bool all = lanes_of(count) >= num_classes();
     if (all) {
         std::vector<int> labels(num_classes());
         std::iota(labels.begin(), labels.end(), 0);
@@ -110,13 +108,13 @@ std::vector<int> Marginals::largest(const std::vector<float>& top, int count) co
     std::vector<int> labels(num_classes());
     std::iota(labels.begin(), labels.end(), 0);
     std::stable_sort(labels.begin(), labels.end(), [&](int a, int b) { return top[a] > top[b]; });
-    labels.resize(std::min(num_classes(), std::max(8, rounded(count))));
+    labels.resize(std::min(num_classes(), lanes_of(count)));
     return labels;
 }
 
 void Marginals::set_labels(std::vector<int> active) {
     active_ = std::move(active);
-    lanes_ = rounded(int(active_.size()));
+    lanes_ = lanes_of(int(active_.size()));
     stride_ = keep_unary_ ? lanes_ : int64_t(active_.size());
     active_scores_.clear();
     idle_scores_.clear();
@@ -161,7 +159,7 @@ void Marginals::choose(const Negligible& negligible, const std::vector<float>& t
     const bool risen = !idle_labels_.empty() && highest >= 2 * negligible.each && highest * share > 2 * negligible.product;
     const std::vector<float> active(top.begin(), top.begin() + int64_t(active_.size()));
     int count = risen ? 0 : wanted(active, highest, share, negligible);
-    if (!risen && std::max(8, rounded(count)) >= lanes_) return;
+    if (!risen && lanes_of(count) >= lanes_) return;
     std::vector<float> all = risen ? idle_tops() : std::vector<float>(num_classes(), -1.0f);
     for (size_t k = 0; k < active.size(); ++k) all[active_[k]] = active[k];
     if (risen) count = wanted(all, 0, 0, negligible);

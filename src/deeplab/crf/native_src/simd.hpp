@@ -10,6 +10,9 @@ namespace crf {
 
 constexpr int kMaxLanes = 32;  // labels filtered at once; more are done in turns
 
+// The length of a row of so many labels.
+constexpr int lanes_of(int labels) { return labels <= 4 ? 4 : (labels + 7) / 8 * 8; }
+
 struct EmbedPlan {
     int dimension;
     float scale[64];
@@ -47,7 +50,7 @@ struct Simd {
     void (*grid_slice)(int lanes, const float* ring, int ring_mask, int columns, int first_column, const GridTap* taps,
                        const float* norm, float weight, float* out, int64_t stride, int64_t count);
     // Rows of -energy of pixels [begin, begin + count) from planes of scores: log(clip(p, 1e-5, 1)), or the logits
-    // themselves; the stride holds whole blocks of 8 labels.
+    // themselves; the stride is a row's length.
     void (*unary)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* rows, int64_t stride);
     // Rows of clip(p, 1e-5, 1) of these labels over the sum of these and of the idle ones: the softmax of `unary`'s rows of
     // probabilities. Writes what a softmax writes of the idle labels.
@@ -55,10 +58,9 @@ struct Simd {
                    int64_t count, const Idle& idle, float* rows, int64_t stride);
     // Of these labels' -energies u at each pixel: the highest, and the sum of exp(u - highest).
     void (*rest)(const float* const* scores, int labels, int64_t begin, int64_t count, bool logits, float* most, float* sum);
-    // Turns rows of scores, in whole blocks of 8 labels, into probabilities in `out`, which may be `rows` (else these are
-    // left with no meaning); beyond `labels` they become 0. `top`
-    // of each label is raised to the highest probability, and the two entries after the last block to that of an idle label
-    // and to the idle labels' largest sum.
+    // Turns rows of scores into probabilities in `out`, which may be `rows` (else these are left with no meaning); beyond
+    // `labels` they become 0. `top` of each label is raised to the highest probability, and the two entries after the row to
+    // that of an idle label and to the idle labels' largest sum.
     void (*softmax)(float* rows, int labels, int64_t begin, int64_t count, const Idle* idle, float* top, float* out);
     // Keeps the first q_stride labels of each row; returns the largest change against what Q held, if `compare`.
     float (*store)(const float* rows, int64_t stride, float* Q, int64_t q_stride, int64_t count, bool compare);
