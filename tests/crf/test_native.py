@@ -24,7 +24,7 @@ def baseline() -> Iterator[None]:
     native._native.force_baseline(False)
 
 
-@pytest.mark.parametrize("K", [2, 8, 21, 40])
+@pytest.mark.parametrize("K", [1, 2, 4, 5, 8, 21, 40])
 def test_same_bits_twice_and_for_any_number_of_threads(K: int, picture: Callable[..., Any]) -> None:
     probs, image = picture(K, 97, 131)
     first = DenseCRF(backend="native", num_threads=1)(probs, image)
@@ -32,8 +32,9 @@ def test_same_bits_twice_and_for_any_number_of_threads(K: int, picture: Callable
         np.testing.assert_array_equal(DenseCRF(backend="native", num_threads=threads)(probs, image), first)
 
 
-def test_same_bits_on_every_processor(picture: Callable[..., Any], baseline: None) -> None:
-    probs, image = picture(21, 67, 83)
+@pytest.mark.parametrize("K", [3, 21])
+def test_same_bits_on_every_processor(K: int, picture: Callable[..., Any], baseline: None) -> None:
+    probs, image = picture(K, 67, 83)
     plain = DenseCRF(backend="native")(probs, image)
     assert native._native.instruction_set() == "baseline"
     native._native.force_baseline(False)
@@ -47,7 +48,7 @@ def like_a_large_picture() -> Iterator[None]:
     native._native.set_large_bytes(48 << 20)
 
 
-@pytest.mark.parametrize("K", [2, 8, 13, 21, 40])
+@pytest.mark.parametrize("K", [2, 3, 4, 8, 13, 21, 40])
 @pytest.mark.parametrize("sharpness", [1, 8])
 @pytest.mark.parametrize("unary", ["probabilities", "logits"])
 def test_large_pictures_get_the_same_answer_from_less_memory(
@@ -168,6 +169,20 @@ def test_features_of_any_number(F: int, picture: Callable[..., Any]) -> None:
     params = CRFParams(bilateral_weight=0, iterations=5)
     expected = DenseCRF(params, "pydensecrf")(probs, image, kernels=[kernel])
     np.testing.assert_allclose(DenseCRF(params, "native")(probs, image, kernels=[kernel]), expected, atol=1e-4)
+
+
+def test_features_far_apart(picture: Callable[..., Any]) -> None:
+    # Two crowds at opposite corners: the keys of their vertices need nearly all bits of the numbers that hold them.
+    probs, image = picture(4, 30, 36)
+    rng = np.random.default_rng(0)
+    features = rng.normal(0, 1, (3, 30, 36)) + np.where(rng.random((30, 36)) < 0.5, 2e5, -2e5)
+    kernel = FeatureKernel(3.0, features.astype(np.float32))
+    params = CRFParams(bilateral_weight=0, gaussian_weight=0, iterations=5)
+    expected = DenseCRF(params, "torch")(probs, image, kernels=[kernel])
+    assert np.abs(expected - probs).max() > 0.1
+    for threads in (1, 2, 3, 8):
+        result = DenseCRF(params, "native", num_threads=threads)(probs, image, kernels=[kernel])
+        np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
 def test_features_that_span_too_much_are_refused(picture: Callable[..., Any]) -> None:

@@ -115,6 +115,11 @@ class Builder {
         return std::min(lattice_.num_pixels, (lattice_.num_pixels * c / chunks + kBlock - 1) / kBlock * kBlock);
     }
 
+    struct Entry {
+        Key key;
+        int32_t id;
+    };
+
     // Gives every tap its vertex number and weight; each chunk of pixels numbers for itself first.
     void number_vertices(bool extra_origin) {
         const int64_t chunks = threads_;
@@ -122,20 +127,59 @@ class Builder {
         std::vector<HashTable<Key>> tables(chunks);
         parallel_for(chunks, threads_,
                      [&](int64_t c) { embed(tables[c], chunk_begin(c, chunks), chunk_begin(c + 1, chunks)); });
-        HashTable<Key>& all = tables[0];
+        if (extra_origin) add_origin(tables.back());
+        std::vector<int32_t> first(chunks + 1, 0);  // numbers of chunk c while a vertex of two chunks still has two
+        for (int64_t c = 0; c < chunks; ++c) first[c + 1] = first[c] + int32_t(tables[c].keys().size());
+        std::vector<std::vector<Entry>> lists(chunks);
+        parallel_for(chunks, threads_, [&](int64_t c) { lists[c] = sorted(tables[c].keys(), first[c]); });
+        tables.clear();
+        std::vector<int32_t> same(first[chunks], -1);  // the lower number of the same vertex
+        for (int64_t step = 1; step < chunks; step *= 2)
+            for (int64_t c = 0; c + step < chunks; c += 2 * step) lists[c] = merged(lists[c], std::move(lists[c + step]), same);
+        sorted_ = std::move(lists[0]);
+        // Numbers follow the order of the vertices' first appearance.
+        lattice_.num_vertices = int32_t(sorted_.size());
         numbers_.resize(chunks);
-        for (int64_t c = 1; c < chunks; ++c) {
-            const std::vector<Key>& keys = tables[c].keys();
-            numbers_[c].reserve(keys.size());
-            for (size_t i = 0; i < keys.size(); ++i) {
-                all.prefetch(keys[std::min(i + 16, keys.size() - 1)]);
-                numbers_[c].push_back(all.find_or_add(keys[i]));
-            }
-            tables[c] = HashTable<Key>(1);
+        int32_t next = 0;
+        for (int64_t c = 0; c < chunks; ++c) {
+            for (int32_t i = first[c]; i < first[c + 1]; ++i) same[i] = same[i] < 0 ? next++ : same[same[i]];
+            if (c) numbers_[c].assign(same.begin() + first[c], same.begin() + first[c + 1]);
         }
-        if (extra_origin) add_origin(all);
-        keys_ = all.keys();
-        lattice_.num_vertices = int32_t(keys_.size());
+        if (chunks == 1) return;
+        parallel_for(16, threads_, [&](int64_t part) {
+            for (size_t i = sorted_.size() * part / 16; i < sorted_.size() * (part + 1) / 16; ++i) sorted_[i].id = same[sorted_[i].id];
+        });
+    }
+
+    // Merges lists, each without repetition; of a key in both the entry of `a`, whose numbers are lower, is kept.
+    std::vector<Entry> merged(const std::vector<Entry>& a, const std::vector<Entry>& b, std::vector<int32_t>& same) const {
+        const int64_t parts = threads_;
+        std::vector<Entry> out(a.size() + b.size());
+        std::vector<size_t> begin(parts + 1), end(parts);
+        const auto cut_a = [&](int64_t part) { return a.size() * size_t(part) / size_t(parts); };
+        const auto cut_b = [&](int64_t part) {
+            if (part == 0) return size_t(0);
+            if (part == parts || cut_a(part) == a.size()) return b.size();
+            const Key key = a[cut_a(part)].key;
+            return size_t(std::lower_bound(b.begin(), b.end(), key, [](const Entry& x, Key k) { return x.key < k; }) - b.begin());
+        };
+        parallel_for(parts, threads_, [&](int64_t part) {
+            size_t i = cut_a(part), j = cut_b(part);
+            const size_t stop_i = cut_a(part + 1), stop_j = cut_b(part + 1);
+            Entry* to = out.data() + i + j;
+            begin[part] = i + j;
+            while (i < stop_i && j < stop_j) {
+                if (a[i].key == b[j].key) same[b[j++].id] = a[i].id;
+                else *to++ = a[i].key < b[j].key ? a[i++] : b[j++];
+            }
+            to = std::copy(a.begin() + i, a.begin() + stop_i, to);
+            to = std::copy(b.begin() + j, b.begin() + stop_j, to);
+            end[part] = size_t(to - out.data());
+        });
+        auto to = out.begin() + end[0];
+        for (int64_t part = 1; part < parts; ++part) to = std::copy(out.begin() + begin[part], out.begin() + end[part], to);
+        out.resize(size_t(to - out.begin()));
+        return out;
     }
 
     void embed(HashTable<Key>& table, int64_t begin, int64_t end) {
@@ -196,49 +240,32 @@ class Builder {
         for (Key key : keys) table.find_or_add(key);
     }
 
-    struct Entry {
-        Key key;
-        int32_t id;
-    };
-
-    std::vector<Entry> sorted_keys() const {
-        const size_t M = keys_.size(), middle = threads_ > 1 ? M / 2 : M;
-        std::vector<Entry> a(M), b(M);
-        parallel_for(2, threads_, [&](int64_t half) {
-            if (half ? middle < M : middle > 0) sort_keys(a.data(), b.data(), half ? middle : 0, half ? M : middle);
-        });
-        if (middle == M) return a;
-        std::merge(a.begin(), a.begin() + middle, a.begin() + middle, a.end(), b.begin(),
-                   [](const Entry& x, const Entry& y) { return x.key < y.key; });
-        return b;
-    }
-
-    // Sorts keys [begin, end) into the same places of `a`.
-    void sort_keys(Entry* a, Entry* b, size_t begin, size_t end) const {
+    // Keys in ascending order, numbered from `first` on as they come.
+    static std::vector<Entry> sorted(const std::vector<Key>& keys, int32_t first) {
+        const size_t count = keys.size();
+        std::vector<Entry> from(count), to(count);
         Key most = 0;
-        for (size_t i = begin; i < end; ++i) {
-            a[i] = {keys_[i], int32_t(i)};
-            most = std::max(most, keys_[i]);
+        for (size_t i = 0; i < count; ++i) {
+            from[i] = {keys[i], first + int32_t(i)};
+            most = std::max(most, keys[i]);
         }
-        Entry *from = a, *to = b;
-        for (int shift = 0; most >> shift; shift += 11) {
-            size_t count[2048] = {};
-            for (size_t i = begin; i < end; ++i) ++count[size_t(from[i].key >> shift) & 2047];
-            size_t total = begin;
-            for (size_t& c : count) {
-                const size_t here = c;
-                c = total;
+        for (int shift = 0; shift < int(8 * sizeof(Key)) && most >> shift; shift += 11) {
+            size_t places[2048] = {};
+            for (const Entry& e : from) ++places[size_t(e.key >> shift) & 2047];
+            size_t total = 0;
+            for (size_t& place : places) {
+                const size_t here = place;
+                place = total;
                 total += here;
             }
-            for (size_t i = begin; i < end; ++i) to[count[size_t(from[i].key >> shift) & 2047]++] = from[i];
-            std::swap(from, to);
+            for (const Entry& e : from) to[places[size_t(e.key >> shift) & 2047]++] = e;
+            from.swap(to);
         }
-        if (from != a) std::copy(from + begin, from + end, a + begin);
+        return from;
     }
 
     void find_neighbours() {
-        const std::vector<Entry> sorted = sorted_keys();
-        const size_t M = sorted.size();
+        const size_t M = sorted_.size();
         const int d = lattice_.dimension;
         neighbours_.next.resize(d + 1);
         neighbours_.has_previous.resize(d + 1);
@@ -252,15 +279,16 @@ class Builder {
             const Key bias = Key(1) << (8 * sizeof(Key) - 2);
             size_t p = 0;
             for (size_t i = 0; i < M; ++i) {
-                const Key wanted = sorted[i].key + step + bias;
-                while (p < M && sorted[p].key + bias < wanted) ++p;
+                const Key wanted = sorted_[i].key + step + bias;
+                while (p < M && sorted_[p].key + bias < wanted) ++p;
                 if (p == M) break;
-                if (sorted[p].key + bias == wanted) {
-                    next[sorted[i].id] = sorted[p].id;
-                    has_previous[sorted[p].id] = 1;
+                if (sorted_[p].key + bias == wanted) {
+                    next[sorted_[i].id] = sorted_[p].id;
+                    has_previous[sorted_[p].id] = 1;
                 }
             }
         });
+        sorted_ = std::vector<Entry>();
     }
 
     // Renumbers the taps, and lists them by vertex too, pixels in ascending order, so that a splat writes each row once.
@@ -350,7 +378,7 @@ class Builder {
     const FeatureSource& source_;
     const EmbedPlan plan_;
     const int threads_;
-    std::vector<Key> keys_;
+    std::vector<Entry> sorted_;                  // the vertices by key
     std::vector<std::vector<int32_t>> numbers_;  // of each chunk but the first: its own numbers' among all
     Neighbours neighbours_;
 };
