@@ -17,7 +17,7 @@ inline uint64_t hash_of(unsigned __int128 key) {
 template <class Key>
 class HashTable {
   public:
-    explicit HashTable(int bits = 16) : shift_(64 - bits), mask_((size_t(1) << bits) - 1), slots_(empty(mask_ + 1)) {}
+    explicit HashTable(int bits) : shift_(64 - bits), mask_((size_t(1) << bits) - 1), slots_(empty(mask_ + 1)) {}
 
     const std::vector<Key>& keys() const { return keys_; }
 

@@ -124,7 +124,10 @@ class Builder {
     void number_vertices(bool extra_origin) {
         const int64_t chunks = threads_;
         lattice_.slice = padded_taps(lattice_.num_pixels * lattice_.taps());
-        std::vector<HashTable<Key>> tables(chunks);
+        int bits = 10;  // for as many vertices as pixels: pictures without noise have about so many
+        while ((int64_t(1) << bits) < 2 * lattice_.num_pixels / chunks) ++bits;
+        std::vector<HashTable<Key>> tables;
+        for (int64_t c = 0; c < chunks; ++c) tables.emplace_back(bits);
         parallel_for(chunks, threads_,
                      [&](int64_t c) { embed(tables[c], chunk_begin(c, chunks), chunk_begin(c + 1, chunks)); });
         if (extra_origin) add_origin(tables.back());

@@ -84,20 +84,23 @@ Blocks make_blocks(const Neighbours& n, int first, int last) {
 void list_chains(const Neighbours& n, int axis, const Blocks& blocks, const std::vector<int32_t>& row_of,
                  std::vector<int32_t>& order, std::vector<int32_t>& cut) {
     cut.assign(1, 0);
-    order.reserve(row_of.size() + kOrderPadding);
+    order.resize(row_of.size() + kOrderPadding);
+    int32_t* to = order.data();
+    const auto count = [&] { return int32_t(to - order.data()); };
     const std::vector<int32_t>& next = n.next[axis];
     const std::vector<uint8_t>& has_previous = n.has_previous[axis];
     for (size_t b = 0; b + 1 < blocks.cut.size(); ++b) {
         for (int32_t m = blocks.cut[b]; m < blocks.cut[b + 1]; ++m) {
             int32_t v = blocks.member[m];
             if (has_previous[v] || next[v] < 0) continue;
-            for (; next[v] >= 0; v = next[v]) order.push_back(row_of[v]);
-            order.push_back(~row_of[v]);
-            if (!blocks.fused && int32_t(order.size()) - cut.back() >= kUnfusedRows) cut.push_back(int32_t(order.size()));
+            for (; next[v] >= 0; v = next[v]) *to++ = row_of[v];
+            *to++ = ~row_of[v];
+            if (!blocks.fused && count() - cut.back() >= kUnfusedRows) cut.push_back(count());
         }
-        if (blocks.fused || cut.back() != int32_t(order.size())) cut.push_back(int32_t(order.size()));
+        if (blocks.fused || cut.back() != count()) cut.push_back(count());
     }
-    order.resize(order.size() + kOrderPadding);
+    std::fill(to, to + kOrderPadding, 0);
+    order.resize(size_t(count()) + kOrderPadding);
 }
 
 void blur_chains(const int32_t* code, const int32_t* end, float* values) {
@@ -127,11 +130,13 @@ std::vector<int32_t> plan_passes(const Neighbours& n, Lattice& lattice, int num_
     parallel_for(2, num_threads, [&](int64_t g) { blocks[g] = make_blocks(n, g ? split : 0, g ? taps : split); });
     std::vector<int32_t> row_of(M);
     lattice.joined.resize(M + 1);
-    for (int32_t r = 0; r < M; ++r) {
-        const int32_t v = blocks[0].member[r];
-        row_of[v] = r;
-        lattice.joined[r] = n.has_previous[0][v];
-    }
+    parallel_for(16, num_threads, [&](int64_t part) {
+        for (int32_t r = int32_t(M * part / 16); r < int32_t(M * (part + 1) / 16); ++r) {
+            const int32_t v = blocks[0].member[r];
+            row_of[v] = r;
+            lattice.joined[r] = n.has_previous[0][v];
+        }
+    });
     lattice.joined[M] = 0;
     lattice.row_cut = blocks[0].cut;
     if (!blocks[0].fused) {
