@@ -94,6 +94,9 @@ def _compare(title: str, pictures: list[Picture], options: argparse.Namespace) -
     for backend, threads in (("native", options.threads), ("torch", options.torch_threads)):
         if not missing(backend):
             runs.update({(backend, n): DenseCRF(PARAMS, backend, num_threads=n) for n in threads})
+    if not missing("native"):
+        pruned = replace(PARAMS, prune_below=1e-3)
+        runs.update({("pruned at 1e-3", n): DenseCRF(pruned, "native", num_threads=n) for n in options.threads})
     first = next(iter(runs))
     wall: dict[Any, list[float]] = {key: [] for key in runs}
     cpu: dict[Any, list[float]] = {key: [] for key in runs}
@@ -114,11 +117,11 @@ def _compare(title: str, pictures: list[Picture], options: argparse.Namespace) -
             wall[key].append(statistics.median(w for w, _ in times[key]))
             cpu[key].append(statistics.median(c for _, c in times[key]))
     print(
-        f"{'backend':12}{'threads':>8}{'wall s':>9}{'CPU s':>8}{'x wall':>8}{'x CPU':>7}{'max-abs':>10}{'argmax':>10}"
+        f"{'backend':14}{'threads':>8}{'wall s':>9}{'CPU s':>8}{'x wall':>8}{'x CPU':>7}{'max-abs':>10}{'argmax':>10}"
     )
     for key in runs:
         print(
-            f"{key[0]:12}{key[1]:8d}{statistics.mean(wall[key]):9.3f}{statistics.mean(cpu[key]):8.3f}"
+            f"{key[0]:14}{key[1]:8d}{statistics.mean(wall[key]):9.3f}{statistics.mean(cpu[key]):8.3f}"
             f"{statistics.median(a / b for a, b in zip(wall[first], wall[key], strict=True)):8.2f}"
             f"{statistics.median(a / b for a, b in zip(cpu[first], cpu[key], strict=True)):7.2f}"
             f"{apart[key]:10.1e}{100 * agree[key]:9.4f}%"

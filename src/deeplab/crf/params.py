@@ -30,8 +30,9 @@ class CRFParams:
 
     Approximations, off by default (measured errors in docs/crf.md):
     prune_below: leave out labels whose input probability (of raw scores, their softmax) is below this everywhere; they
-        return 0. The most probable label always stays. Native leaves out messages of labels that fall below it later,
-        too, unless there is a `compatibility` matrix or a trace is asked for.
+        return 0. The most probable label always stays. Unless there is a `compatibility` matrix or a trace is asked
+        for, native also leaves out messages of labels that fall below it later, and of more labels as long as that
+        moves no marginal by more than this in an iteration.
     half_resolution: run the mean field at half the picture's size and interpolate its messages (approximations.py).
 
     Raises:

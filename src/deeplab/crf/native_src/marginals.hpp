@@ -15,7 +15,7 @@ constexpr int64_t kPixels = 128;  // a block of pixels: its rows stay in the fir
 // some labels out changes the sum of their marginals at a pixel, s, by w e s at most, and no label's marginal by more. Labels
 // are idle as long as w e s stays below 2e-5, a fifth of what the tests allow; most pictures then need the lattice for eight
 // labels or fewer after the first iteration. Idle labels' marginals follow from the unary and the softmax's normaliser.
-// Pruning, an approximation, makes labels idle by e alone.
+// Pruning, an approximation, puts its threshold in the place of 2e-5, and makes labels below it idle by e alone.
 struct Negligible {
     float product = 0;  // e s
     float each = 0;     // e of one label, whatever s is
@@ -48,7 +48,7 @@ class Marginals {
     void write(const std::vector<float*>& out) const;
 
     int num_classes() const { return int(scores_.size()); }
-    int lanes() const { return lanes_; }                 // labels with messages, in whole blocks of 8
+    int lanes() const { return lanes_; }                 // labels with messages, as many as a row holds (lanes_of)
     int64_t top_size() const { return lanes_ + 2; }
     float* rows(int64_t pixel) const { return Q_.data() + pixel * stride_; }
     int64_t stride() const { return stride_; }           // what lies beyond it in lanes() is another pixel's and not to be used
