@@ -1,9 +1,11 @@
+import gc
+import sys
 from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from deeplab.config.launch import flags_first, quote_paths
+from deeplab.config.launch import flags_first, import_uncollected, quote_paths
 
 AWKWARD = [
     "My Photos (1)",
@@ -64,3 +66,15 @@ def test_options_may_stand_anywhere():
     given = ["seed=0,1", "-m", "name=x", "--config-dir", "a=b", "--cfg", "job", "~callbacks", "+trainer.x=1"]
     wanted = ["-m", "--config-dir", "a=b", "--cfg", "job", "seed=0,1", "name=x", "~callbacks", "+trainer.x=1"]
     assert flags_first(given) == wanted
+
+
+def test_garbage_is_collected_again_after_an_import(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, more in (("imported_well", ""), ("imported_badly", "1 / 0")):
+        (tmp_path / f"{name}.py").write_text(f"import gc\nenabled = gc.isenabled()\n{more}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import_uncollected("imported_well")
+    assert not sys.modules.pop("imported_well").enabled
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError):
+        import_uncollected("imported_badly")
+    assert gc.isenabled()

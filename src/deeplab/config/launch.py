@@ -88,7 +88,7 @@ def _quoted(argument: str, sweeps: bool) -> str:
 def run(command: str, task: Task, imports: str | None = None) -> None:
     """Compose `conf/<command>.yaml` with the command line's overrides and call `task(config, run folder)`.
 
-    `imports` names the module that brings most of what `task` imports, for `_import`.
+    `imports` names the module that brings most of what `task` imports (`import_uncollected`).
 
     A user's mistake (InputError, or what Hydra refuses) is printed as one sentence and ends with status 2, a run that
     was ended from outside (RunEndedError) with its status; anything else is written to the run's log with its
@@ -166,7 +166,7 @@ class _Job:
             for sentence in added_keys(config):
                 raise InputError(sentence)
             if self.imports is not None:
-                _import(self.imports)
+                import_uncollected(self.imports)
             with told_if_a_process_is_lost():
                 return self.task(config, folder)
         except (InputError, RunEndedError) as error:
@@ -182,9 +182,9 @@ class _Job:
             raise
 
 
-def _import(module: str) -> None:
+def import_uncollected(module: str) -> None:
     """Import without a look for garbage: Lightning makes a million objects that stay, and Python would go through all
-    of them again and again, for a third of the time.
+    of them again and again, which takes a third of the time.
     """
     gc.disable()
     try:
