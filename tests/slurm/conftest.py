@@ -38,8 +38,9 @@ TINY = (
 
 NODES = ("trainer=ddp", "trainer.num_nodes=2", "trainer.devices=1")
 LAUNCHER = ("hydra/launcher=slurm_nodes", "hydra.launcher.tasks_per_node=1", "hydra.launcher.cpus_per_task=1")
-# Some ten seconds, long enough to be disturbed; a checkpoint several times a second.
-STEPS = 300
+# Long enough to be disturbed on a fast machine too, where the first job of two is well ahead; a checkpoint several
+# times a second.
+STEPS = 600
 TRAINING = (f"optim.max_steps={STEPS}", "trainer.checkpoint_every_n_steps=20")
 
 
