@@ -101,7 +101,7 @@ def run(command: str, task: Task, imports: str | None = None) -> None:
         sys.argv[0] = f"deeplab {command}"  # for messages and run.json; else Lightning needs the file's path there
     schema.register()
     sweep_launcher.register()
-    # Python's exit would look for garbage among all that was imported, three times, which takes a second.
+    # Python's exit would look for garbage among all that was imported, which takes a second.
     atexit.register(gc.freeze)
     job = _Job(command, task, imports)
     try:
@@ -183,8 +183,8 @@ class _Job:
 
 
 def import_uncollected(module: str) -> None:
-    """Import without a look for garbage: Lightning makes a million objects that stay, and Python would go through all
-    of them again and again, which takes a third of the time.
+    """Import without a look for garbage: Lightning makes 650 000 objects that stay, and Python would go through them
+    again and again, which takes a third of the time.
     """
     gc.disable()
     try:

@@ -136,26 +136,31 @@ class Builder {
         std::vector<std::vector<Entry>> lists(chunks);
         parallel_for(chunks, threads_, [&](int64_t c) { lists[c] = sorted(tables[c].keys(), first[c]); });
         tables.clear();
-        std::vector<int32_t> same(first[chunks], -1);  // the lower number of the same vertex
-        for (int64_t step = 1; step < chunks; step *= 2)
-            for (int64_t c = 0; c + step < chunks; c += 2 * step) lists[c] = merged(lists[c], std::move(lists[c + step]), same);
+        std::vector<int32_t> number(first[chunks], -1);  // at first the lower one of the same vertex, then that among all
+        for (int64_t step = 1; step < chunks; step *= 2) {
+            for (int64_t c = 0; c + step < chunks; c += 2 * step) {
+                lists[c] = merged(lists[c], lists[c + step], number);
+                lists[c + step] = std::vector<Entry>();
+            }
+        }
         sorted_ = std::move(lists[0]);
         // Numbers follow the order of the vertices' first appearance.
         lattice_.num_vertices = int32_t(sorted_.size());
         numbers_.resize(chunks);
         int32_t next = 0;
         for (int64_t c = 0; c < chunks; ++c) {
-            for (int32_t i = first[c]; i < first[c + 1]; ++i) same[i] = same[i] < 0 ? next++ : same[same[i]];
-            if (c) numbers_[c].assign(same.begin() + first[c], same.begin() + first[c + 1]);
+            for (int32_t i = first[c]; i < first[c + 1]; ++i) number[i] = number[i] < 0 ? next++ : number[number[i]];
+            if (c) numbers_[c].assign(number.begin() + first[c], number.begin() + first[c + 1]);
         }
         if (chunks == 1) return;
         parallel_for(16, threads_, [&](int64_t part) {
-            for (size_t i = sorted_.size() * part / 16; i < sorted_.size() * (part + 1) / 16; ++i) sorted_[i].id = same[sorted_[i].id];
+            for (size_t i = sorted_.size() * part / 16; i < sorted_.size() * (part + 1) / 16; ++i) sorted_[i].id = number[sorted_[i].id];
         });
     }
 
-    // Merges lists, each without repetition; of a key in both the entry of `a`, whose numbers are lower, is kept.
-    std::vector<Entry> merged(const std::vector<Entry>& a, const std::vector<Entry>& b, std::vector<int32_t>& same) const {
+    // Merges lists, each without repetition; of a key in both the entry of `a`, whose numbers are lower, is kept, and
+    // lower[number in b] is that number.
+    std::vector<Entry> merged(const std::vector<Entry>& a, const std::vector<Entry>& b, std::vector<int32_t>& lower) const {
         const int64_t parts = threads_;
         std::vector<Entry> out(a.size() + b.size());
         std::vector<size_t> begin(parts + 1), end(parts);
@@ -172,7 +177,7 @@ class Builder {
             Entry* to = out.data() + i + j;
             begin[part] = i + j;
             while (i < stop_i && j < stop_j) {
-                if (a[i].key == b[j].key) same[b[j++].id] = a[i].id;
+                if (a[i].key == b[j].key) lower[b[j++].id] = a[i].id;
                 else *to++ = a[i].key < b[j].key ? a[i++] : b[j++];
             }
             to = std::copy(a.begin() + i, a.begin() + stop_i, to);
