@@ -14,7 +14,8 @@ from deeplab.errors import InputError
 from deeplab.reporting.liveness import process_facts
 from deeplab.reporting.run_files import write_json
 from deeplab.reporting.run_list import Found, Run, by_folder, find_runs, what_differs, with_scores
-from deeplab.reporting.run_table import duration, run_table
+from deeplab.reporting.run_table import run_table
+from deeplab.reporting.tables import duration
 
 DEAD = process_facts() | {"start": -1}
 CONFIG = {"seed": 0, "optim": {"lr": 0.1, "max_steps": 500}}

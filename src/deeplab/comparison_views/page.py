@@ -10,7 +10,7 @@ from plotly.offline import get_plotlyjs
 from deeplab.comparison.gallery import Gallery
 from deeplab.comparison_views.charts import Chart, colours, curve_chart, group_charts
 from deeplab.comparison_views.markdown import best_first
-from deeplab.reporting.tables import ABSENT, percent
+from deeplab.reporting.tables import ABSENT, duration, percent
 
 Plain = dict[str, Any]
 MOST_BYTES = 15_000_000
@@ -103,15 +103,6 @@ def remark(run: Plain) -> str:
     if not run["counted"] and run["miou"] is not None and not run["problems"]:
         return "not counted: a newer run has this seed"
     return "; ".join(run["problems"])
-
-
-def duration(seconds: float | None) -> str:
-    """Return seconds as `45 s`, `12 min` or `3.2 h`."""
-    if seconds is None:
-        return ABSENT
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def memory(size: float | None) -> str:

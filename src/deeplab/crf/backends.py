@@ -44,6 +44,11 @@ def check_threads(num_threads: int | None) -> None:
         raise ValueError(f"num_threads = {num_threads!r}: expected 1 to {MAX_THREADS}, or None for all cores")
 
 
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def missing(backend: str) -> str:
     """Return what would make the backend available, or an empty string if it is."""
     if backend == "native" and not _importable("deeplab.crf._native"):

@@ -34,7 +34,7 @@ _CHILD = (
 
 def default_num_workers() -> int:
     """Return the number of cores this process may use, divided by the training processes on this machine."""
-    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, backends.available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 class CRFWorkerError(RuntimeError):

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deeplab.reporting.run_list import DIED, NOT_BEGUN, Run, what_differs
-from deeplab.reporting.tables import ABSENT, percent
+from deeplab.reporting.tables import ABSENT, duration, percent
 
 STYLES = {"running": "cyan", "finished": "green", "failed": "red", "preempted": "yellow", DIED: "red", NOT_BEGUN: "red"}
 
@@ -44,7 +44,7 @@ def _cells(run: Run, now: datetime) -> list[Text]:
         Text(percent(run.miou_crf), style=style),
         Text(steps),
         Text(age),
-        Text(ABSENT if run.seconds is None else duration(run.seconds)),
+        Text(duration(run.seconds)),
     ]
 
 
@@ -65,14 +65,3 @@ def _sum(runs: Sequence[Run]) -> str:
 
 def _below(folder: Path, top: Path) -> str:
     return str(folder.relative_to(top)) if folder.is_relative_to(top) and folder != top else str(folder)
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the two largest units that it needs: 45 s, 12 min, 3 h 05 min, 2 d 4 h."""
-    seconds = max(0, round(seconds))
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if hours == 0:
-        return f"{minutes} min"
-    return f"{hours} h {minutes % 60:02} min" if days == 0 else f"{days} d {hours % 24} h"

@@ -43,6 +43,19 @@ def result_table(document: Mapping[str, Any], title: str | None = None) -> Table
     return table
 
 
+def duration(seconds: float | None) -> str:
+    """Return a time in the two largest units that it needs: 45 s, 12 min, 3 h 05 min, 2 d 4 h; "–" for None."""
+    if seconds is None:
+        return ABSENT
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if hours == 0:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60:02} min" if days == 0 else f"{days} d {hours % 24} h"
+
+
 def percent(value: float | None) -> str:
     """Return a fraction of 1 as a percentage with two decimals, "–" if there is none."""
     return ABSENT if value is None else f"{100 * value:.2f}"
