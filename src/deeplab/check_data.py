@@ -20,6 +20,7 @@ def check_data(config: "DictConfig", folder: Path) -> None:
 
     from deeplab.config.make import make
     from deeplab.config.preflight import preflight, to_plain
+    from deeplab.config.processes import worker_count
     from deeplab.data.labels import LabelRule
     from deeplab.errors import InputError
     from deeplab.inspection.inspect import inspect
@@ -36,7 +37,8 @@ def check_data(config: "DictConfig", folder: Path) -> None:
     rule = LabelRule(len(data["class_names"]), data["label_map"], data["ignore_label"])
     splits = own["splits"] or list(dict.fromkeys([data["train_split"], data["val_split"]]))
     sheets = None if own["output"] is None else _sheets(data, rule, Path(own["output"]).expanduser())
-    report = inspect(layout, rule, splits, data["name"], train_split=data["train_split"], workers=own["workers"])
+    workers = worker_count("workers", own["workers"])
+    report = inspect(layout, rule, splits, data["name"], train_split=data["train_split"], workers=workers)
     console = Console()
     console.width = max(console.width, 110)  # names are not cut where output goes into a file
     print_report(console, report, data["class_names"])
@@ -58,6 +60,7 @@ def _sheets(data: dict[str, Any], rule: "LabelRule", output: Path) -> "Sheets":
     transform = TrainTransform(
         crop_size=data["crop_size"],
         scales=data["scales"],
+        scale_range=data["scale_range"],
         mirror=data["mirror"],
         pad_rgb=PAD_RGB,
         seed=0,

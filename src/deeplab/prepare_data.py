@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 def prepare_data(config: "DictConfig", folder: Path) -> None:
     """Download, unpack and convert what is missing; a second run does nothing."""
     from deeplab.config.preflight import to_plain
+    from deeplab.config.processes import worker_count
     from deeplab.data.palette import class_palette
     from deeplab.errors import InputError
 
@@ -36,8 +37,9 @@ def prepare_data(config: "DictConfig", folder: Path) -> None:
         own["mirror"],
     )
     palette = class_palette(data["palette"], len(data["class_names"]))
+    workers = worker_count("workers", own["workers"])
     steps = recipe(data["name"], data["class_names"])
-    for sentence in prepare(steps, obtain, MaskWriter(palette, own["overwrite"], own["workers"])):
+    for sentence in prepare(steps, obtain, MaskWriter(palette, own["overwrite"], workers)):
         log.info("%s", sentence)
 
 

@@ -17,6 +17,7 @@ def refine_scores(config: "DictConfig", folder: Path) -> None:
 
     from deeplab.config.build_crf import build_crf_params, build_dense_crf
     from deeplab.config.preflight import to_plain
+    from deeplab.config.processes import worker_count
     from deeplab.crf.workers import CRFWorkers
     from deeplab.data.palette import class_palette
     from deeplab.data.reading import read_picture
@@ -34,7 +35,8 @@ def refine_scores(config: "DictConfig", folder: Path) -> None:
     crf = own["crf"]
     params, dense = build_crf_params(crf), build_dense_crf(crf)
     try:
-        pool = None if dense is None else CRFWorkers(params, dense.backend, crf["workers"], crf["num_threads"])
+        workers = worker_count("crf.workers", crf["workers"])
+        pool = None if dense is None else CRFWorkers(params, dense.backend, workers, crf["num_threads"])
     except ValueError as error:
         raise InputError(f"crf: {error}") from error
     with pool or nullcontext():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from deeplab.config.preflight import to_plain
+from deeplab.config.processes import worker_count
 from deeplab.crf.workers import default_num_workers
 from deeplab.crf_search.cells import AXES, Cell
 from deeplab.crf_search.report import BEST, sentences, table, write_report
@@ -84,7 +85,7 @@ def open_session(config: "DictConfig", target: Path) -> Session:
     given = chosen["processes"]
     check(plan, 1 if given is None else given)
     inputs = open_inputs(config)
-    processes = default_processes(inputs.backend) if given is None else given
+    processes = default_processes(inputs.backend) if given is None else worker_count("search.processes", given)
     searched, held_out = draw(inputs.source.ids, chosen["num_pictures"], chosen["num_held_out"], chosen["seed"])
     check_same(target, inputs.identity)
     results = Results(target / "results.jsonl", inputs.num_classes)

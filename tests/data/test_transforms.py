@@ -17,8 +17,10 @@ SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 FLOAT_MEAN = np.asarray(MEAN_RGB, dtype=np.float32)
 
 
-def transform(crop_size: int = 16, scales: object = SCALES, mirror: bool = True, seed: int = 0) -> TrainTransform:
-    return TrainTransform(crop_size, scales, mirror, MEAN_RGB, seed)  # type: ignore[arg-type]
+def transform(
+    crop_size: int = 16, scales: Sequence[float] = SCALES, mirror: bool = True, seed: int = 0
+) -> TrainTransform:
+    return TrainTransform(crop_size, scales, mirror, MEAN_RGB, seed)
 
 
 def picture(height: int, width: int, seed: int = 0) -> tuple[UInt8Array, UInt8Array]:
@@ -95,7 +97,7 @@ def test_a_range_of_scales_is_drawn_uniformly() -> None:
     # A step edge in the middle: where it lies in the output tells the scale.
     image = np.zeros((100, 100, 3), dtype=np.uint8)
     label = np.zeros((100, 100), dtype=np.uint8)
-    change = transform(crop_size=300, scales={"min": 0.5, "max": 2.0}, mirror=False)
+    change = TrainTransform(300, SCALES, False, MEAN_RGB, 0, scale_range=(0.5, 2.0))
     sides = [(change(image, label, 0, i).label[0] == 0).sum() for i in range(300)]
     assert min(sides) >= 50 and max(sides) <= 200
     counts, _ = np.histogram(sides, bins=5, range=(50, 200))
@@ -165,8 +167,9 @@ def test_the_guard_finds_a_blending_transform_however_deep() -> None:
         (lambda: transform(crop_size=0), "crop_size=0"),
         (lambda: transform(scales=[]), "scales"),
         (lambda: transform(scales=[0.5, 0]), "scales"),
-        (lambda: transform(scales={"min": 2.0, "max": 1.0}), "scales"),
-        (lambda: transform(scales={"low": 0.5}), "scales"),
+        (lambda: TrainTransform(8, SCALES, True, MEAN_RGB, 0, scale_range=(2.0, 1.0)), "scale_range"),
+        (lambda: TrainTransform(8, SCALES, True, MEAN_RGB, 0, scale_range=(0.5,)), "scale_range"),
+        (lambda: TrainTransform(8, SCALES, True, MEAN_RGB, 0, scale_range=()), "scale_range"),
         (lambda: TrainTransform(8, [1.0], True, (1.0, 2.0), 0), "pad_rgb"),
         (lambda: TrainTransform(8, [1.0], True, MEAN_RGB, 0, {"gamma": 0.1}), "color_jitter"),
         (lambda: TrainTransform(8, [1.0], True, MEAN_RGB, 0, {"hue": -0.1}), "color_jitter"),

@@ -17,6 +17,7 @@ from torch import nn
 
 from deeplab.config.build_crf import CRF_RUN_KEYS, build_crf_params, build_dense_crf
 from deeplab.config.make import make, refusal
+from deeplab.config.processes import worker_count
 from deeplab.errors import InputError
 from deeplab.inference.probabilities import Inference
 from deeplab.models.deeplab import DeepLab
@@ -157,6 +158,7 @@ def build_data(config: Plain, network: DeepLab | MultiScale) -> SegmentationData
     data = dict(config["data"])
     layout = make(data.pop("layout"), "data.layout")
     del data["batch_size_per_device"]  # the LightningModule's: pictures a forward pass
+    data["num_workers"] = worker_count("data.num_workers", data["num_workers"])
     try:
         return SegmentationData(
             layout=layout,
@@ -185,7 +187,7 @@ def build_crf_evaluation(crf: Plain, class_names: list[str], on_refined: Refined
     if crf["backend"] == "none":
         return None
     build_dense_crf(crf)  # a backend that is not installed is refused now, not in the first validation
-    run = {key: crf[key] for key in CRF_RUN_KEYS}
+    run = {key: crf[key] for key in CRF_RUN_KEYS} | {"workers": worker_count("crf.workers", crf["workers"])}
     return CRFEvaluation(build_crf_params(crf), class_names=class_names, on_refined=on_refined, **run)
 
 
@@ -199,7 +201,7 @@ def build_module(config: Plain, network: DeepLab | MultiScale, freeze_bn: bool) 
     try:  # on one number, so that a value which the optimizer refuses is known before any work
         optimizer([nn.Parameter(torch.zeros(1))], lr=optim["lr"])
         schedule(0)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, IndexError) as error:
         raise InputError(refusal("optim", error)) from error
     for key, choices in (("label_shrinking", SHRINKING), ("fc_rate", ("head", "backbone"))):
         if optim[key] not in choices:

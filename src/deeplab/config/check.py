@@ -24,6 +24,10 @@ AT_LEAST = {
     "data.batch_size_per_device": 1,
     "optim.lr": 0,
     "optim.weight_decay": 0,
+    "optim.multipliers.backbone_weight": 0,
+    "optim.multipliers.backbone_bias": 0,
+    "optim.multipliers.head_weight": 0,
+    "optim.multipliers.head_bias": 0,
     "optim.max_steps": 1,
     "optim.global_batch_size": 1,
     "optim.loss_group": 1,
@@ -55,6 +59,9 @@ def check(config: Plain) -> None:
         )
     if config["seed"] >= 2**32:
         raise InputError(f"seed={config['seed']}: it must be less than 2**32.")
+    clip = config["optim"]["gradient_clip"]
+    if clip is not None and clip <= 0:
+        raise InputError(f"optim.gradient_clip={clip}: it must be above 0, or null for gradients as they are.")
     if config["evaluate"] not in ("best", "last", "none"):
         raise InputError(f"evaluate={config['evaluate']}: choose best, last or none.")
     if config["trainer"]["if_checkpoint_fails"] not in ("stop", "go_on"):
@@ -81,8 +88,9 @@ def _check_class_weights(weights: list[float] | None, class_names: list[str]) ->
 def check_numbers(config: Plain) -> None:
     """Raise InputError for a number that is too small; null, where it is allowed, is no number."""
     for key, least in AT_LEAST.items():
-        section, _, name = key.rpartition(".")
-        value = (config.get(section, {}) if section else config).get(name)
+        value: Any = config
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
         if value is not None and value < least:
             raise InputError(f"{key}={value}: it must be at least {least}.")
 

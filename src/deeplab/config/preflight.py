@@ -1,6 +1,7 @@
 """Before any work: import every `_target_`, bind its keys to the signature, report all mismatches at once."""
 
 import inspect
+import math
 import pkgutil
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +18,8 @@ HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 def to_plain(config: Any) -> Any:
     """The node as plain dicts and lists, interpolations resolved, so that nothing past this point knows OmegaConf.
 
-    Raises InputError naming every value that is still missing (`???`), or an interpolation that leads nowhere.
+    Raises InputError naming every value that is still missing (`???`), an interpolation that leads nowhere, or a number
+    that is NaN, infinite or beyond 64 bits.
     """
     if not OmegaConf.is_config(config):
         return config
@@ -27,9 +29,27 @@ def to_plain(config: Any) -> Any:
         pronoun = "it" if len(missing) == 1 else "them"
         raise InputError(f"No value for {keys}; give {pronoun} on the command line as {missing[0]}=VALUE.")
     try:
-        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise InputError(explain(error)) from error
+    # Unresolved, so that the key is named where the number stands.
+    for path, number in _numbers(OmegaConf.to_container(config), ""):
+        if not math.isfinite(number):
+            raise InputError(f"{path}={number}: give a finite number.")
+        if isinstance(number, int) and not -(2**63) <= number < 2**63:
+            raise InputError(f"{path}={number}: it must fit into 64 bits.")
+    return plain
+
+
+def _numbers(node: Any, path: str) -> Iterator[tuple[str, int | float]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _numbers(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _numbers(value, f"{path}[{index}]")
+    elif isinstance(node, int | float):
+        yield path, node
 
 
 def _missing(config: Any, path: str) -> Iterator[str]:

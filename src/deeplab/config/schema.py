@@ -65,6 +65,7 @@ class DataConfig:
     hold_out_seed: int = 0
     crop_size: int = MISSING
     scales: Any = MISSING
+    scale_range: Any = None
     mirror: bool = True
     color_jitter: Any = None
     batch_size_per_device: int = MISSING

@@ -50,6 +50,8 @@ class ImageMaskFolder:
             raise InputError(f"data.layout.splits={splits}: choose share, folders or lists.")
         if not 0 < val_share < 1:
             raise InputError(f"data.layout.val_share={val_share}: choose a share between 0 and 1, such as 0.2.")
+        if split_seed < 0:
+            raise InputError(f"data.layout.split_seed={split_seed}: it must be at least 0.")
         self._image_suffix = image_suffix
         self._mask_suffix = mask_suffix
         self._splits = splits

@@ -42,7 +42,8 @@ class SegmentationData(pl.LightningDataModule):
         pad_rgb: Sequence[float],
         seed: int,
         crop_size: int,
-        scales: Sequence[float] | Mapping[str, float] = (1.0,),
+        scales: Sequence[float] = (1.0,),
+        scale_range: Sequence[float] | None = None,
         mirror: bool = True,
         color_jitter: Mapping[str, float] | None = None,
         global_batch_size: int = 1,
@@ -73,7 +74,7 @@ class SegmentationData(pl.LightningDataModule):
         self.skip_unreadable = False
         self._layout = layout
         self._rule = LabelRule(num_classes, label_map, ignore_label)
-        self._transform = TrainTransform(crop_size, scales, mirror, pad_rgb, seed, color_jitter)
+        self._transform = TrainTransform(crop_size, scales, mirror, pad_rgb, seed, color_jitter, scale_range)
         self._seed = seed
         self._global_batch_size = global_batch_size
         self._num_workers = num_workers

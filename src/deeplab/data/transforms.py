@@ -19,6 +19,8 @@ from deeplab.errors import InputError
 
 # Told apart from the stream that shuffles the pictures (sampling.py).
 _AUGMENTATION_STREAM = 2
+_LARGEST_CROP = 16385  # pixels along a side, of which float32 takes 3 GB
+_LARGEST_SCALE = 64.0
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class TrainSample:
 class TrainTransform:
     """Scale, colour jitter, padding, crop and mirror, drawn from (seed, epoch, picture) and nothing else.
 
-    - `scales`: a list to choose from, or {min, max} to draw uniformly from; the image is resized by cv2 LINEAR, the
-      label by NEAREST;
+    - `scales`: a list to choose from, unless there is a `scale_range` (min, max) to draw uniformly from; the image is
+      resized by cv2 LINEAR, the label by NEAREST;
     - what is smaller than the crop is padded at the bottom and the right: the image by `pad_rgb` (RGB, 0..255, the
       colour that the network's normalisation turns into 0), the label by 255;
     - a random crop of crop_size x crop_size, then mirrored in one case of two if `mirror`;
@@ -46,18 +48,19 @@ class TrainTransform:
     def __init__(
         self,
         crop_size: int,
-        scales: Sequence[float] | Mapping[str, float],
+        scales: Sequence[float],
         mirror: bool,
         pad_rgb: Sequence[float],
         seed: int,
         color_jitter: Mapping[str, float] | None = None,
+        scale_range: Sequence[float] | None = None,
     ) -> None:
         # Unless told not to, albumentations asks the network for its version when it is imported.
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
         import albumentations
 
-        if crop_size < 1:
-            raise InputError(f"data.crop_size={crop_size}: it must be at least 1 pixel.")
+        if not 1 <= crop_size <= _LARGEST_CROP:
+            raise InputError(f"data.crop_size={crop_size}: it must be 1 to {_LARGEST_CROP} pixels.")
         if len(pad_rgb) != 3:
             raise InputError(f"pad_rgb={list(pad_rgb)}: it must be three values, red, green and blue.")
         self._seed = seed
@@ -76,8 +79,9 @@ class TrainTransform:
             ),
             *([albumentations.HorizontalFlip(p=0.5)] if mirror else []),
         ]
-        scaling = _scaling(scales)
-        self._smallest_side = int(np.ceil(1 / min(limits[0] for limits in _scale_limits(scales))))
+        limits = _scale_limits(scales, scale_range)
+        scaling = _scaling(limits)
+        self._smallest_side = int(np.ceil(1 / min(low for low, _ in limits)))
         self._full = albumentations.Compose([*scaling, *rest])
         self._unscaled = albumentations.Compose(rest)
         for transform in (self._full, self._unscaled):
@@ -109,22 +113,27 @@ def require_nearest_labels(transform: Any) -> None:
         raise InputError(f"{name}: area_for_downscale=image_mask blends labels.")
 
 
-def _scale_limits(scales: Sequence[float] | Mapping[str, float]) -> list[tuple[float, float]]:
-    """Return the ranges to choose from, each as likely: one a listed scale, or the one of {min, max}."""
-    if isinstance(scales, Mapping):
-        if set(scales) != {"min", "max"} or not 0 < scales["min"] <= scales["max"]:
-            raise InputError(f"data.scales={dict(scales)}: give a list, or min and max with 0 < min <= max.")
-        return [(scales["min"], scales["max"])]
-    if not scales or min(scales) <= 0:
-        raise InputError(f"data.scales={list(scales)}: give at least one scale, all above 0; [1.0] is no scaling.")
-    return [(scale, scale) for scale in scales]
+def _scale_limits(scales: Sequence[float], scale_range: Sequence[float] | None) -> list[tuple[float, float]]:
+    """Return the ranges to choose from, each as likely: one a listed scale, or the one given."""
+    key, given = ("scales", scales) if scale_range is None else ("scale_range", scale_range)
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise InputError(f"data.{key}={given}: give a list; data.scales=[1.0] is no scaling.")
+    if not given or min(given) <= 0 or max(given) > _LARGEST_SCALE:
+        raise InputError(
+            f"data.{key}={list(given)}: give at least one scale, all above 0 and none above {_LARGEST_SCALE:.0f}; "
+            "data.scales=[1.0] is no scaling."
+        )
+    if scale_range is None:
+        return [(scale, scale) for scale in scales]
+    if len(scale_range) != 2 or scale_range[0] > scale_range[1]:
+        raise InputError(f"data.scale_range={list(scale_range)}: give the smallest and the largest scale.")
+    return [(scale_range[0], scale_range[1])]
 
 
-def _scaling(scales: Sequence[float] | Mapping[str, float]) -> list[Any]:
+def _scaling(limits: Sequence[tuple[float, float]]) -> list[Any]:
     import albumentations
 
-    limits = _scale_limits(scales)
-    if limits == [(1.0, 1.0)]:
+    if list(limits) == [(1.0, 1.0)]:
         return []
     choices = [
         albumentations.RandomScale(

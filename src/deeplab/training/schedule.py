@@ -12,6 +12,8 @@ class Poly:
     def __init__(self, max_steps: int, power: float = 0.9, every: int = 1) -> None:
         if every < 1:
             raise ValueError(f"every={every}: it must be at least 1.")
+        if power < 0:
+            raise ValueError(f"power={power}: it must be at least 0.")
         self.max_steps = max_steps
         self.power = power
         self.every = every
@@ -24,6 +26,10 @@ class Step:
     """gamma ** (step // every); the v1 recipe divides by 10 every 2000 steps."""
 
     def __init__(self, max_steps: int, every: int = 2000, gamma: float = 0.1) -> None:
+        if every < 1:
+            raise ValueError(f"every={every}: it must be at least 1.")
+        if gamma < 0:
+            raise ValueError(f"gamma={gamma}: it must be at least 0.")
         self.max_steps = max_steps
         self.every = every
         self.gamma = gamma
