@@ -85,7 +85,7 @@ def open_session(config: "DictConfig", target: Path) -> Session:
     given = chosen["processes"]
     check(plan, 1 if given is None else given)
     inputs = open_inputs(config)
-    processes = default_processes(inputs.backend) if given is None else worker_count("search.processes", given)
+    processes = worker_count("search.processes", given) or default_processes(inputs.backend)
     searched, held_out = draw(inputs.source.ids, chosen["num_pictures"], chosen["num_held_out"], chosen["seed"])
     check_same(target, inputs.identity)
     results = Results(target / "results.jsonl", inputs.num_classes)

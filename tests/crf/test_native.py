@@ -32,13 +32,14 @@ def test_same_bits_twice_and_for_any_number_of_threads(K: int, picture: Callable
         np.testing.assert_array_equal(DenseCRF(backend="native", num_threads=threads)(probs, image), first)
 
 
-@pytest.mark.parametrize("K", [3, 21])
-def test_same_bits_on_every_processor(K: int, picture: Callable[..., Any], baseline: None) -> None:
+@pytest.mark.parametrize("params", [CRFParams(), CRFParams(unary="logits"), CRFParams(prune_below=1e-2)], ids=str)
+@pytest.mark.parametrize("K", [1, 3, 4, 8, 21, 40])
+def test_same_bits_on_every_processor(K: int, params: CRFParams, picture: Callable[..., Any], baseline: None) -> None:
     probs, image = picture(K, 67, 83)
-    plain = DenseCRF(backend="native")(probs, image)
+    plain = DenseCRF(params, "native")(probs, image)
     assert native._native.instruction_set() == "baseline"
     native._native.force_baseline(False)
-    np.testing.assert_array_equal(DenseCRF(backend="native")(probs, image), plain)
+    np.testing.assert_array_equal(DenseCRF(params, "native")(probs, image), plain)
 
 
 @pytest.fixture
@@ -86,6 +87,41 @@ def test_labels_that_fall_idle_rise_again(large_bytes: int, like_a_large_picture
         native._native.scale_negligible(1)
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_allclose(results[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("iterations", [3, 4, 5, 6, 7])
+@pytest.mark.parametrize("strength", [-1.0, -0.5, 0.0])
+def test_no_label_is_left_out_that_rises_at_once(strength: float, iterations: int) -> None:
+    # Label 4 has a chance in the first 40 pixels alone, once what holds it down there flips: until then its marginals
+    # are so small that its messages are negligible, and from one update to the next they decide.
+    H, W, K = 20, 50, 5
+    first, second, third, rest = np.split(np.arange(H * W), [40, 240, 600])
+
+    def groups(*members: Any) -> FeatureKernel:
+        features = np.zeros(H * W, np.float32)
+        for i, group in enumerate(members):
+            features[group] = 100 * (i + 1)
+        return FeatureKernel(10.0, features.reshape(1, H, W))
+
+    kernels = [
+        groups(np.r_[first, second], third, rest),
+        groups(np.r_[second, third], np.r_[first, rest]),
+        replace(groups(first, second, third, rest), weight=3.0),
+    ]
+    scores = np.full((K, H * W), -30, np.float32)
+    scores[0, :600] = 0
+    scores[4, first] = 6 + strength
+    scores[1, second] = 12.5
+    scores[1, third] = 20
+    scores[2, rest[:200]] = scores[3, rest[200:]] = 20
+    initial = np.zeros_like(scores)
+    initial[0, :600] = initial[2, rest[:200]] = initial[3, rest[200:]] = 1
+    params = CRFParams(iterations=iterations, bilateral_weight=0, gaussian_weight=0, unary="logits")
+    results = [
+        DenseCRF(params, backend, 1)(scores.reshape(K, H, W), None, kernels=kernels, initial=initial.reshape(K, H, W))
+        for backend in ("native", "torch")
+    ]
+    np.testing.assert_allclose(*results, atol=5e-5)
 
 
 def test_pruned_labels_that_fall_and_rise_again() -> None:

@@ -2,17 +2,14 @@
 
 import logging
 import os
-from typing import TypeVar
 
 log = logging.getLogger(__name__)
 
 A_CORE = 4  # more than that share a core without use, and each takes a few hundred MB
 ALWAYS = 16  # a job that is given one or two cores may wait for disks
 
-Count = TypeVar("Count", int, None)
 
-
-def worker_count(key: str, asked: Count) -> Count:
+def worker_count(key: str, asked: int | None) -> int | None:
     """What the configuration asks for at `key`, cut with a warning to what this machine's cores can use.
 
     A configuration travels from machine to machine, and the number of workers changes no result: hence no refusal.

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deeplab.crf.dense_crf import DenseCRF
+    from deeplab.crf.kernels import FeatureKernel
     from deeplab.crf.params import CRFParams
 
-__all__ = ["CRFParams", "DenseCRF"]
+__all__ = ["CRFParams", "DenseCRF", "FeatureKernel"]
+
+_MODULES = {"CRFParams": "params", "DenseCRF": "dense_crf", "FeatureKernel": "kernels"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the two public names on first use, so that `import deeplab.crf` costs nothing."""
-    if name == "CRFParams":
-        from deeplab.crf.params import CRFParams
-
-        return CRFParams
-    if name == "DenseCRF":
-        from deeplab.crf.dense_crf import DenseCRF
-
-        return DenseCRF
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import the public names on first use, so that `import deeplab.crf` costs nothing."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

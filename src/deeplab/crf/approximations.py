@@ -34,8 +34,8 @@ def approximate(problem: Problem, run: Callable[[Problem], Refinement], selects_
 def pruned(problem: Problem, copies: bool = True) -> tuple[Problem, list[int]]:
     """Return the problem of the labels that `prune_below` keeps, and which these are.
 
-    They compete among themselves: their marginals add up to 1. copies: keep their scores alone; else name them in
-    `Problem.labels`.
+    They compete among themselves: after an update their marginals add up to 1. copies: keep their scores alone; else
+    name them in `Problem.labels`.
     """
     kept = _labels_to_keep(problem)
     problem = replace(problem, idle_below=problem.params.prune_below, highest=None)

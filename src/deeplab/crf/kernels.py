@@ -135,7 +135,7 @@ def given_features(kernel: FeatureKernel) -> FloatArray:
 def _given_features(kernel: FeatureKernel, shape: tuple[int, int]) -> FloatArray:
     given = given_features(kernel)
     features_fit(given.shape, shape, bool(np.isfinite(given).all()))
-    return np.ascontiguousarray(given.reshape(given.shape[0], -1))
+    return np.require(given.reshape(given.shape[0], -1), requirements=("C_CONTIGUOUS", "ALIGNED"))
 
 
 def features_fit(given: tuple[int, ...], shape: tuple[int, int], finite: bool) -> None:

@@ -15,7 +15,6 @@ from deeplab.crf.dense_crf import DenseCRF
 from deeplab.crf.kernels import FloatArray
 from deeplab.crf.params import CRFParams
 from deeplab.crf.problem import Problem, Refinement, make_problem
-from deeplab.crf.unary import check_scores
 
 LabelMap: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.int16]
 
@@ -41,7 +40,7 @@ class ManyParameters:
         self._backend = backends.automatic() if backend == "auto" else backend
         self._num_threads = num_threads
         self._lattices: dict[type, tuple[object, Any]] = {}
-        self._checked: set[str] = set()
+        self._checked: dict[tuple[str, bool], tuple[float, ...] | None] = {}
         self._kept: tuple[object, Problem, list[int]] | None = None
         self._on_device: tuple[Any, Any] | None = None
         self.num_built = 0
@@ -83,10 +82,10 @@ class ManyParameters:
 
     def _problem(self, params: CRFParams) -> Problem:
         problem = make_problem(self._probs, self._image, params, params.kernels())
-        if params.unary not in self._checked:
-            check_scores(problem.scores, params.unary)
-            self._checked.add(params.unary)
-        return problem
+        key = (params.unary, params.prune_below > 0)
+        if key not in self._checked:
+            self._checked[key] = backends.checked(problem, "native", self._num_threads).highest
+        return replace(problem, highest=self._checked[key])
 
     def _pruned(self, problem: Problem) -> tuple[Problem, list[int]]:
         params = problem.params

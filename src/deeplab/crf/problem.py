@@ -106,7 +106,7 @@ def numpy_scores(given: Any, name: str) -> FloatArray:
     array = to_numpy(given, name)
     scores_fit(array.shape, str(array.dtype), array.dtype.kind == "f")
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=np.float32)
+        return np.require(array, np.float32, ("C_CONTIGUOUS", "ALIGNED"))
 
 
 def numpy_image(given: Any, shape: tuple[int, int]) -> ByteArray:

@@ -13,14 +13,6 @@ namespace {
 
 constexpr int kMarginRows = 8, kMarginColumns = 4;
 
-EmbedPlan plan_of() {
-    EmbedPlan plan{};
-    plan.dimension = 2;
-    const float deviation = float(std::sqrt(2.0 / 3.0) * 3);
-    for (int i = 0; i < 2; ++i) plan.scale[i] = float(1.0 / std::sqrt(double((i + 2) * (i + 1))) * deviation);
-    return plan;
-}
-
 struct Cell {
     int64_t row, column;
 };
@@ -39,7 +31,7 @@ void cells_of(const int32_t* point, const int32_t* rank, Cell* cells) {
 
 template <class Each>
 void each_pixel(int64_t y, int64_t width, float xy_std, const Each& each) {
-    const EmbedPlan plan = plan_of();
+    const EmbedPlan plan = embed_plan(2);
     float features[16], bary[24];
     int32_t point[24], rank[24];
     for (int64_t x = 0; x < width; x += 8) {

@@ -15,7 +15,6 @@ namespace {
 
 constexpr int64_t kBlock = 256;         // pixels embedded at a time
 constexpr float kLargest = 1 << 20;     // of an elevated coordinate; float32 stays exact enough far beyond
-constexpr int kPadding = 64;            // taps that a prefetch may read beyond the end
 
 // How lattice points become numbers. A point is n_0 u_0 + .. + n_(d-1) u_(d-1), where u_i is a step along blur axis i, and
 // its key is the sum of (n_i - low_i) unit_i; a step along the last axis, u_d, is minus all the others.
@@ -24,14 +23,6 @@ struct Packing {
     int64_t low[17];
     Key step[17];
 };
-
-EmbedPlan make_plan(int d) {
-    EmbedPlan plan{};
-    plan.dimension = d;
-    const float deviation = float(std::sqrt(2.0 / 3.0) * (d + 1));
-    for (int i = 0; i < d; ++i) plan.scale[i] = float(1.0 / std::sqrt(double((i + 2) * (i + 1))) * deviation);
-    return plan;
-}
 
 struct Span {
     double low = 0, high = 0;
@@ -90,7 +81,7 @@ Packing<Key> make_packing(const std::vector<Span>& spans) {
 }
 
 Array<Tap> padded_taps(int64_t count) {
-    Array<Tap> taps(count + kPadding);
+    Array<Tap> taps(count + kTapPadding);
     std::fill(taps.begin() + count, taps.end(), Tap{0, 0});
     return taps;
 }
@@ -99,7 +90,7 @@ template <class Key>
 class Builder {
   public:
     Builder(Lattice& lattice, const Packing<Key>& packing, const FeatureSource& source, int num_threads)
-        : lattice_(lattice), packing_(packing), source_(source), plan_(make_plan(lattice.dimension)), threads_(num_threads) {}
+        : lattice_(lattice), packing_(packing), source_(source), plan_(embed_plan(lattice.dimension)), threads_(num_threads) {}
 
     void run(bool extra_origin) {
         number_vertices(extra_origin);
@@ -393,6 +384,14 @@ class Builder {
 
 }  // namespace
 
+EmbedPlan embed_plan(int d) {
+    EmbedPlan plan{};
+    plan.dimension = d;
+    const float deviation = float(std::sqrt(2.0 / 3.0) * (d + 1));
+    for (int i = 0; i < d; ++i) plan.scale[i] = float(1.0 / std::sqrt(double((i + 2) * (i + 1))) * deviation);
+    return plan;
+}
+
 std::shared_ptr<Lattice> build_lattice(int64_t num_pixels, int dimension, const std::vector<FeatureRange>& ranges,
                                        const FeatureSource& source, bool symmetric, bool extra_origin, int num_threads) {
     if (dimension < 1 || dimension > 16) throw std::invalid_argument("a lattice takes 1 to 16 features");
@@ -400,7 +399,7 @@ std::shared_ptr<Lattice> build_lattice(int64_t num_pixels, int dimension, const 
         throw std::invalid_argument("the picture has too many pixels for one lattice: refine it in parts");
     std::vector<FeatureRange> wide = ranges;
     for (FeatureRange& r : wide) r = {std::min(r.low, 0.0f), std::max(r.high, 0.0f)};
-    const std::vector<Span> spans = point_spans(make_plan(dimension), wide);
+    const std::vector<Span> spans = point_spans(embed_plan(dimension), wide);
     auto lattice = std::make_shared<Lattice>();
     lattice->num_pixels = num_pixels;
     lattice->dimension = dimension;

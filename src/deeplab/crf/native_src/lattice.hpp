@@ -10,6 +10,8 @@
 
 namespace crf {
 
+constexpr int kTapPadding = 64;  // what a prefetch may read beyond the end of taps and orders
+
 // A pixel's share of a vertex; one cache line of these serves eight taps of a gather.
 struct Tap {
     int32_t row;

@@ -49,6 +49,7 @@ bool Marginals::start(const std::vector<const float*>& initial, const Negligible
     } else {
         set_labels(largest(top, count));
     }
+    Q_ = Array<float>();
     Q_ = Array<float>(N_ * stride_ + 8);
     split_unary(true);
     each_block([&](int64_t p, int64_t n) {
@@ -154,23 +155,41 @@ float Marginals::update(float* rows, int64_t p, int64_t n, float* top, bool comp
     return simd().store(rows, lanes_, this->rows(p), stride_, n, compare);
 }
 
-void Marginals::choose(const Negligible& negligible, const std::vector<float>& top) {
+void Marginals::choose(const Negligible& negligible, const std::vector<float>& top, bool may_fall) {
     const float highest = top[lanes_], share = top[lanes_ + 1];
-    const bool risen = !idle_labels_.empty() && highest >= 2 * negligible.each && highest * share > 2 * negligible.product;
     const std::vector<float> active(top.begin(), top.begin() + int64_t(active_.size()));
-    int count = risen ? 0 : wanted(active, highest, share, negligible);
-    if (!risen && lanes_of(count) >= lanes_) return;
-    std::vector<float> all = risen ? idle_tops() : std::vector<float>(num_classes(), -1.0f);
-    for (size_t k = 0; k < active.size(); ++k) all[active_[k]] = active[k];
-    if (risen) count = wanted(all, 0, 0, negligible);
+    idle_top_ = highest;
+    if (!idle_labels_.empty() && highest >= 2 * negligible.each && highest * share > 2 * negligible.product) {
+        take_in_risen(negligible, active);
+    } else if (may_fall) {
+        const int count = wanted(active, highest, share, negligible);
+        if (lanes_of(count) < lanes_) leave_out_fallen(active, count);
+    }
+}
+
+bool Marginals::exceeded(const Negligible& negligible, const std::vector<float>& top) const {
+    return idle_top_ >= 2 * negligible.each && idle_top_ * top[lanes_ + 1] > 2 * negligible.product;
+}
+
+void Marginals::take_in_risen(const Negligible& negligible, const std::vector<float>& active_top) {
+    std::vector<float> tops = idle_tops();
+    for (size_t k = 0; k < active_top.size(); ++k) tops[active_[k]] = active_top[k];
     const std::vector<int> old = active_;
     const int64_t old_stride = stride_;
-    set_labels(largest(all, count));
-    if (risen) {
-        regrow(old, old_stride);
-        split_unary(true);
-        return;
-    }
+    set_labels(largest(tops, wanted(tops, 0, 0, negligible)));
+    regrow(old, old_stride);
+    split_unary(true);
+    idle_top_ = 0;
+    for (int k : idle_labels_) idle_top_ = std::max(idle_top_, tops[k]);
+}
+
+void Marginals::leave_out_fallen(const std::vector<float>& active_top, int count) {
+    std::vector<float> tops(num_classes(), -1.0f);
+    for (size_t k = 0; k < active_top.size(); ++k) tops[active_[k]] = active_top[k];
+    const std::vector<int> old = active_;
+    const int64_t old_stride = stride_;
+    set_labels(largest(tops, count));
+    for (int k : idle_labels_) idle_top_ = std::max(idle_top_, tops[k]);
     std::vector<int> from;
     for (int k : active_) from.push_back(int(std::find(old.begin(), old.end(), k) - old.begin()));
     if (keep_unary_) {

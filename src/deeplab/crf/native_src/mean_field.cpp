@@ -23,11 +23,12 @@ float negligible_scale = 1;
 Negligible negligible(const std::vector<Term>& terms, const MeanFieldOptions& options) {
     float weights = 0;
     for (const Term& term : terms) weights += term.weight;
-    const float change = std::max(negligible_scale * 2e-5f, options.idle_below);
+    const float change = std::max(negligible_scale * 1e-5f, options.idle_below);
     return {change / std::max(weights, 1.0f), options.idle_below};
 }
 
-// The first term's slice reads the unary where it is kept, if the term is a lattice.
+// The first term's slice reads the unary where it is kept, if the term is a lattice. Messages are added in this order, so that
+// the caller's has no part in their rounding but among lattices and among grids.
 std::vector<Term> lattices_first(std::vector<Term> terms) {
     std::stable_partition(terms.begin(), terms.end(), [](const Term& term) { return bool(term.lattice); });
     return terms;
@@ -53,16 +54,29 @@ class MeanField {
           tiles_(height, width, grids(terms)) {}
 
     void run(const std::vector<const float*>& initial, MeanFieldResult& result) {
+        if (!iterate(initial, may_idle_, result)) iterate(initial, false, result);
+        rows_.clear();
+        messages_ = Buffer();
+    }
+
+    void write(const std::vector<float*>& out) const { marginals_.write(out); }
+
+  private:
+    // With `choose`, labels become idle and active on the way; returns false as soon as one was idle that should not have been.
+    bool iterate(const std::vector<const float*>& initial, bool choose, MeanFieldResult& result) {
+        result = MeanFieldResult();
         result.finite = marginals_.start(initial, negligible_, may_idle_ && options_.iterations > 0);
-        if (!result.finite) return;
+        if (!result.finite) return true;
         bool converged = false;
         for (int i = 0;; ++i) {
             const bool update = i < options_.iterations && !converged;
             if (!update && !options_.trace) break;
-            if (may_idle_ && i > 0 && options_.iterations - i > 1) marginals_.choose(negligible_, top_);
+            const bool chosen = choose && i > 0;
+            if (chosen) marginals_.choose(negligible_, top_, options_.iterations - i > 1);
             send_messages();
             Trace trace;
             const float change = update_pixels(update, trace);
+            if (chosen && marginals_.exceeded(negligible_, top_)) return false;
             if (options_.trace) {
                 result.energies.push_back(trace.energy);
                 result.divergences.push_back(trace.energy - trace.entropy);
@@ -71,13 +85,9 @@ class MeanField {
             ++result.steps;
             converged = options_.tolerance > 0 && change <= options_.tolerance;
         }
-        rows_.clear();
-        messages_ = Buffer();
+        return true;
     }
 
-    void write(const std::vector<float*>& out) const { marginals_.write(out); }
-
-  private:
     static std::vector<const Grid*> grids(const std::vector<Term>& terms) {
         std::vector<const Grid*> result;
         for (const Term& term : terms)

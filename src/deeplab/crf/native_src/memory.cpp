@@ -52,8 +52,8 @@ void* take_memory(int64_t wanted) {
 
 void give_memory(void* memory, int64_t wanted) {
     if (!memory) return;
-    const int64_t bytes = rounded(wanted);
 #ifndef CRF_SANITIZE
+    const int64_t bytes = rounded(wanted);
     if (bytes >= 1 << 18 && bytes <= kLargest) {
         const std::lock_guard<std::mutex> lock(mutex);
         while (kept_bytes + bytes > kKept) {
@@ -62,9 +62,12 @@ void give_memory(void* memory, int64_t wanted) {
             std::free(kept.begin()->second);
             kept.erase(kept.begin());
         }
-        kept.emplace(bytes, memory);
-        kept_bytes += bytes;
-        return;
+        try {
+            kept.emplace(bytes, memory);
+            kept_bytes += bytes;
+            return;
+        } catch (const std::bad_alloc&) {  // no room for the list: it is freed, as a destructor must not throw
+        }
     }
 #endif
     std::free(memory);

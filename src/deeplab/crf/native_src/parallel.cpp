@@ -6,6 +6,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #ifndef _WIN32
@@ -19,10 +20,10 @@ namespace crf {
 namespace {
 
 struct Job {
-    Job(int64_t n, int helpers, const std::function<void(int64_t)>& f) : count(n), helpers_wanted(helpers), body(&f) {}
+    Job(int64_t n, const std::function<void(int64_t)>& f) : count(n), body(&f) {}
 
     const int64_t count;
-    int helpers_wanted;  // guarded by the pool's mutex
+    int helpers_wanted = 0;  // guarded by the pool's mutex
     const std::function<void(int64_t)>* body;
     std::atomic<int64_t> next{0}, done{0};
     std::mutex mutex;
@@ -54,16 +55,17 @@ struct Job {
 
 class Pool {
   public:
-    void add(const std::shared_ptr<Job>& job) {
+    void add(const std::shared_ptr<Job>& job, int helpers) {
         {
             const std::lock_guard<std::mutex> lock(mutex_);
-            while (threads_ < job->helpers_wanted) {
-                std::thread(&Pool::serve, this).detach();
-                ++threads_;
+            try {
+                for (; threads_ < helpers; ++threads_) std::thread(&Pool::serve, this).detach();
+            } catch (const std::system_error&) {  // the system has no more threads: those that there are do the work
             }
+            job->helpers_wanted = helpers;
             jobs_.push_back(job);
         }
-        for (int i = 0; i < job->helpers_wanted; ++i) wake_.notify_one();
+        for (int i = 0; i < helpers; ++i) wake_.notify_one();
     }
 
     void remove(const std::shared_ptr<Job>& job) {
@@ -127,9 +129,9 @@ int max_threads() {
 
 void run_parallel(int64_t count, int num_threads, const std::function<void(int64_t)>& body) {
     const int helpers = int(count < num_threads ? count : num_threads) - 1;
-    const auto job = std::make_shared<Job>(count, helpers, body);
+    const auto job = std::make_shared<Job>(count, body);
     Pool& threads = pool();
-    threads.add(job);
+    threads.add(job, helpers);
     job->work();
     threads.remove(job);
     job->wait();

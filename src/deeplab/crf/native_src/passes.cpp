@@ -11,7 +11,6 @@ namespace {
 constexpr int32_t kBlockRows = 192;        // some 18 KiB of 24 labels: stays in the first-level cache
 constexpr int32_t kLargeComponent = 24576; // rows; above, the axes are done one by one so that threads can share the work
 constexpr int32_t kUnfusedRows = 4096;
-constexpr int kOrderPadding = 64;  // what a prefetch may read beyond the end
 
 int32_t root_of(std::vector<int32_t>& parent, int32_t v) {
     while (parent[v] != v) {
@@ -84,7 +83,7 @@ Blocks make_blocks(const Neighbours& n, int first, int last) {
 void list_chains(const Neighbours& n, int axis, const Blocks& blocks, const std::vector<int32_t>& row_of,
                  std::vector<int32_t>& order, std::vector<int32_t>& cut) {
     cut.assign(1, 0);
-    order.resize(row_of.size() + kOrderPadding);
+    order.resize(row_of.size() + kTapPadding);
     int32_t* to = order.data();
     const auto count = [&] { return int32_t(to - order.data()); };
     const std::vector<int32_t>& next = n.next[axis];
@@ -99,8 +98,8 @@ void list_chains(const Neighbours& n, int axis, const Blocks& blocks, const std:
         }
         if (blocks.fused || cut.back() != count()) cut.push_back(count());
     }
-    std::fill(to, to + kOrderPadding, 0);
-    order.resize(size_t(count()) + kOrderPadding);
+    std::fill(to, to + kTapPadding, 0);
+    order.resize(size_t(count()) + kTapPadding);
 }
 
 void blur_chains(const int32_t* code, const int32_t* end, float* values) {

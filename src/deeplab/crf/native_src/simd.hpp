@@ -18,6 +18,9 @@ struct EmbedPlan {
     float scale[64];
 };
 
+// How features of so many dimensions are scaled before they are elevated.
+EmbedPlan embed_plan(int dimension);
+
 // The labels that no messages are sent for keep their unary; what the softmax needs of them at each pixel does not change.
 struct Idle {
     float* most;     // the highest -energy u among them
