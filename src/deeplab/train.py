@@ -46,6 +46,9 @@ def train(config: "DictConfig", folder: Path) -> None:
 
     plain = to_plain(config)
     check(plain)
+    resume = resume_from(plain["resume"], folder)
+    if resume is not None:
+        check_resume(plain, resume)
     record = RunRecord(folder, name=plain["name"], seed=plain["seed"], **recorded(plain))
     with Leaving() as leaving, record, Ranks(leaving, plain["trainer"]["lost_after"], record.end) as ranks:
         seed_everything(plain["seed"])
@@ -53,11 +56,8 @@ def train(config: "DictConfig", folder: Path) -> None:
         weights = read_initial_weights(plain)
         network = build_network(plain["model"], len(plain["data"]["class_names"]))
         check_crop(plain, network)
-        resume = resume_from(plain["resume"], folder)
-        if resume is not None:
-            check_resume(plain, network, resume)
-            if folder.resolve() in resume.resolve().parents:
-                record.go_on()
+        if resume is not None and folder.resolve() in resume.resolve().parents:
+            record.go_on()
         freeze_bn = initialise(network, plain, weights)
         freeze(network, plain["optim"]["freeze"])
         prepare_network(network, plain["trainer"])

@@ -1,6 +1,7 @@
 """Checkpoints that cannot be used: refused in one sentence by every command, and no code of theirs is run."""
 
 import copy
+import csv
 import os
 import shutil
 
@@ -240,6 +241,43 @@ def test_resume_goes_on(use, checkpoint, tmp_path):
     use(RESUME, checkpoint).worked()
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 25
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(run, scenes, tmp_path):
+    run("train", *scenes, "evaluate=none", "hydra.run.dir=run").worked()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    changed = [*scenes, "model/head=large_fov", "resume=auto", "hydra.run.dir=run"]
+    run("train", *changed).refused("another network")
+    run("train", *scenes, "optim.lr=-1", "resume=auto", "hydra.run.dir=run").refused("optim.lr=-1.0")
+    after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    log = tmp_path / "run" / "train.log"
+    assert b"another network" in after.pop(log) and before.pop(log)
+    assert after == before
+
+
+def test_a_refused_call_leaves_no_folder(run, scenes, tmp_path):
+    (tmp_path / "mine").mkdir()
+    for folder in ("new", "mine"):
+        run("train", *scenes, "optim.lr=-1", f"hydra.run.dir={folder}").refused("optim.lr=-1.0")
+    run("train", *scenes, "optim.lr=-1", "name=own").refused("optim.lr=-1.0")
+    run("evaluate", "checkpoint=nowhere.ckpt").refused("nowhere.ckpt")
+    assert [path.name for path in tmp_path.rglob("*") if path.name != "outputs"] == ["mine"]
+
+
+def test_resume_takes_the_values_of_the_command_line(run, scenes, tmp_path):
+    values = ["optim.lr=0.01", "optim.optimizer.momentum=0.5", "optim.weight_decay=0.125"]
+    run("train", *scenes, *values, "evaluate=none", "hydra.run.dir=run").worked()
+    changed = ["optim.lr=0.004", "optim.optimizer.momentum=0.25", "optim.max_steps=4", "trainer.log_every_n_steps=1"]
+    result = run("train", *scenes, *values[2:], *changed, "evaluate=none", "resume=auto", "hydra.run.dir=run").worked()
+    assert "From here on it is trained with" in result.err and "optim.lr=0.004 (until now 0.01)" in result.err
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    groups = last["optimizer_states"][0]["param_groups"]
+    assert {group["momentum"] for group in groups} == {0.25}
+    assert {group["weight_decay"] for group in groups} == {0, 0.125}
+    assert {group["initial_lr"] for group in groups} == {0.004, 0.008, 0.04, 0.08}
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        rates = {int(row["step"]): float(row["train/lr/backbone_weight"]) for row in csv.DictReader(file)}
+    assert [rates[step] for step in (3, 4)] == pytest.approx([0.004 * 0.5**0.9, 0.004 * 0.25**0.9])
 
 
 def test_a_file_of_initial_weights_that_does_not_fit(run, own_data, tmp_path):

@@ -32,7 +32,7 @@ def interrupt_at(monkeypatch):
 def test_train_writes_a_checkpoint_and_goes_on_from_it(run, own_data, interrupt_at, tmp_path):
     interrupt_at("train/0.jpg")
     result = run("train", *own_data, "optim.max_steps=500", "evaluate=none", "hydra.run.dir=run")
-    result.refused("Left as asked after step", "of 500", "resume=auto with hydra.run.dir=", code=130)
+    result.refused("Left as asked after step", "of 500", "deeplab train resume=", code=130)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "preempted"
     step = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     assert 1 <= step < 10

@@ -226,18 +226,18 @@ def test_tests_hand_on_every_refined_picture_in_order(
 
 
 class SlowPool:
-    """A pool that sleeps instead of refining, one picture after the other, and takes one more than it works on."""
+    """A pool that refines one picture after the other, each only once the network has begun the next one."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.room, self.executor = seconds, threading.Semaphore(2), ThreadPoolExecutor(1)
+    def __init__(self, begun: list[threading.Event]) -> None:
+        self.begun, self.executor = begun, ThreadPoolExecutor(1)
+        self.submitted = 0
 
     def submit(self, probs: Any, image: Any) -> Future[Any]:
-        self.room.acquire()
-        return self.executor.submit(self._refine, probs)
+        self.submitted += 1
+        return self.executor.submit(self._refine, probs, self.submitted)
 
-    def _refine(self, probs: Any) -> Any:
-        time.sleep(self.seconds)
-        self.room.release()
+    def _refine(self, probs: Any, following: int) -> Any:
+        assert following == len(self.begun) or self.begun[following].wait(60), "the network waits for the CRF"
         return probs.argmax(axis=0)
 
     def close(self, cancel: bool = False) -> None:
@@ -245,19 +245,14 @@ class SlowPool:
 
 
 def test_the_network_does_not_wait_for_the_crf(validate: Any) -> None:
-    """Network and CRF sleep 0.2 s a picture each, so that this holds on a busy machine: 1.2 s at once, 2 s in turn."""
+    begun = [threading.Event() for _ in range(5)]
 
-    class Stopwatch(pl.Callback):
-        def on_validation_batch_start(self, *_: Any) -> None:
-            time.sleep(0.2)
+    class Announcer(pl.Callback):
+        def on_validation_batch_start(self, *arguments: Any) -> None:
+            begun[arguments[3]].set()
 
-        def on_validation_epoch_start(self, *_: Any) -> None:
-            self.start = time.monotonic()
-
-        def on_validation_end(self, *_: Any) -> None:
-            self.seconds = time.monotonic() - self.start
-
-    crf, watch = callback(), Stopwatch()
-    crf._pool = SlowPool(0.2)  # type: ignore[assignment]
-    validate(crf, watch)
-    assert 1.2 < watch.seconds < 1.75
+    crf = callback()
+    pool = SlowPool(begun)
+    crf._pool = pool  # type: ignore[assignment]
+    validate(crf, Announcer())
+    assert pool.submitted == len(begun)

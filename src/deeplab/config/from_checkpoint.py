@@ -1,5 +1,6 @@
 """A network and its configuration from a checkpoint alone."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from deeplab.errors import InputError
 from deeplab.models.checkpoint_file import CHECKPOINT_KEY, damage, read_checkpoint
 from deeplab.models.deeplab import DeepLab
 from deeplab.models.multi_scale import MultiScale
+from deeplab.reporting.repetition import ABSENT, config_differences
+
+log = logging.getLogger(__name__)
 
 Plain = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
@@ -25,6 +29,8 @@ PREFIX = "network."
 SAME_ON_RESUME = (
     "optim.optimizer._target_",
     "optim.freeze",
+    "optim.freeze_bn",
+    "optim.fc_rate",
     "data.name",
     "data.class_names",
     "data.train_split",
@@ -32,6 +38,7 @@ SAME_ON_RESUME = (
     "data.hold_out_seed",
     "seed",
 )
+TOLD_ON_RESUME = ("optim.", "data.")
 TRAINING_STATE = ("optimizer_states", "lr_schedulers", "loops")
 
 
@@ -45,11 +52,16 @@ def load_checkpoint(path: str) -> tuple[Plain, Tensors]:
     return checkpoint[CHECKPOINT_KEY]["config"], _network_tensors(checkpoint)
 
 
-def check_resume(config: Plain, network: DeepLab | MultiScale, path: Path) -> None:
-    """Raise InputError for a checkpoint from which this training cannot go on."""
+def check_resume(config: Plain, path: Path) -> None:
+    """Raise InputError for a checkpoint from which this training cannot go on, and say what else it changes.
+
+    Nothing is written before: the folder may be that of the run that wrote the checkpoint.
+    """
     checkpoint = _read(str(path), "resume")
     if any(not checkpoint.get(key) for key in TRAINING_STATE):
         raise InputError(f"resume={path}: it has a network but no state of training; start from it by init.path.")
+    with torch.device("meta"):
+        network = build_network(config["model"], len(config["data"]["class_names"]))
     misfits = sorted(_misfits(network, _network_tensors(checkpoint)))
     if misfits:
         raise InputError(
@@ -57,17 +69,16 @@ def check_resume(config: Plain, network: DeepLab | MultiScale, path: Path) -> No
             f"for example {misfits[0]}); resume with the configuration that it was trained with."
         )
     before = checkpoint[CHECKPOINT_KEY]["config"]
+    changes = {key: (old, new) for key, old, new in config_differences(before, config) if old != ABSENT}
     for key in SAME_ON_RESUME:
-        old, new = _value(before, key), _value(config, key)
-        if old != new:
-            raise InputError(f"resume={path}: it was trained with {key}={old}, this run has {new}; take the same.")
-
-
-def _value(config: Plain, key: str) -> Any:
-    node: Any = config
-    for name in key.split("."):
-        node = node.get(name)
-    return node
+        for changed, (old, new) in changes.items():
+            if f"{changed}.".startswith(f"{key}."):
+                raise InputError(
+                    f"resume={path}: it was trained with {changed}={old}, this run has {new}; take the same."
+                )
+    told = [f"{key}={new} (until now {old})" for key, (old, new) in changes.items() if key.startswith(TOLD_ON_RESUME)]
+    if told:
+        log.warning("From here on it is trained with %s", ", ".join(told))
 
 
 def overlay(carried: Plain, given: DictConfig) -> Plain:

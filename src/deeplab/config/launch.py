@@ -15,7 +15,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -25,6 +25,7 @@ from deeplab.config.continue_run import continued
 from deeplab.config.explain import added_keys, conf_dir, explain, primary_config
 from deeplab.config.help import help_text
 from deeplab.config.lost_reader import told_if_a_process_is_lost
+from deeplab.config.refused_call import FolderBefore, named_folder
 from deeplab.errors import CTRL_C, InputError, RunEndedError
 from deeplab.sweeping.sweep import SweepStoppedError
 
@@ -109,7 +110,9 @@ def run(command: str, task: Task, imports: str | None = None) -> None:
         if command == "train":
             arguments = sweep_arguments.expand(continued(arguments))
             sweep_launcher.check_installed(arguments)
-        sys.argv[1:] = flags_first(quote_paths(in_common_folder(arguments)))
+        arguments = in_common_folder(arguments)
+        job.before = FolderBefore(named_folder(arguments))
+        sys.argv[1:] = flags_first(quote_paths(arguments))
         if {"-h", "--help"} & set(sys.argv):
             page = help_text(command, [each for each in sys.argv[1:] if not each.startswith("-")])
             print(page, flush=True)  # here, and not at Python's exit, a closed pipe can be answered
@@ -153,6 +156,7 @@ class _Job:
         self.command = command
         self.task = task
         self.imports = imports
+        self.before = FolderBefore(None)
         self.started = False
         self.told = False
         """Whether the mistake was printed already."""
@@ -172,6 +176,8 @@ class _Job:
         except (InputError, RunEndedError) as error:
             if not getattr(error, "told", False):  # by process 0, to all of several
                 log.error("deeplab %s: %s", self.command, error)
+            if isinstance(error, InputError) and HydraConfig.get().mode is RunMode.RUN and _is_alone():
+                self.before.bring_back(folder)
             if HydraConfig.get().mode is RunMode.RUN:
                 # an exception would make Hydra print the overrides too
                 sys.exit(error.status if isinstance(error, RunEndedError) else 2)
@@ -191,6 +197,13 @@ def import_uncollected(module: str) -> None:
         import_module(module)
     finally:
         gc.enable()
+
+
+def _is_alone() -> bool:
+    """Whether this is no job of a sweep, whose folder is the sweep's, and the first process."""
+    from deeplab.reporting.first_process import is_first_process
+
+    return OmegaConf.is_missing(HydraConfig.get().job, "num") and is_first_process()
 
 
 def _hush_all_but_the_first() -> None:

@@ -84,8 +84,8 @@ class LastCheckpoint(Checkpoint):
 
     def _left(self, trainer: pl.Trainer) -> Preempted:
         return Preempted(
-            f"Left as asked after step {trainer.global_step} of {trainer.max_steps}; resume=auto with hydra.run.dir="
-            f"{self.path.parent.parent} goes on from there."
+            f"Left as asked after step {trainer.global_step} of {trainer.max_steps}; deeplab train "
+            f"resume={self.path.parent.parent} goes on from there."
         )
 
     def _is_due(self, trainer: pl.Trainer) -> bool:

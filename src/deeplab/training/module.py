@@ -113,6 +113,7 @@ class SegmentationModule(pl.LightningModule):
         self.row: dict[str, Tensor | float] = {}
         """What is logged of the step just taken, by name; empty after the others."""
         self._clipped_norm: Tensor | None = None
+        self._configured: list[dict[str, Any]] = []  # the optimizer's groups without their parameters
         self._finite = FiniteLoss()
         if freeze_bn:
             freeze_batch_norms(network)
@@ -135,9 +136,22 @@ class SegmentationModule(pl.LightningModule):
         head = classifiers(self.network.head) if self.fc_rate == "backbone" else self.network.head
         groups = parameter_groups(self.network, head, self.lr, self.weight_decay, self.multipliers)
         optimizer = self.make_optimizer(groups, lr=self.lr)
-        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, self.schedule)}
+        # A function, for of an object LambdaLR would store the values and load those of the checkpoint.
+        scheduler = LambdaLR(optimizer, lambda step: self.schedule(step))
+        self._configured = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     # Training
+
+    def on_train_start(self) -> None:
+        """Give the optimizer the configuration's values: a checkpoint brings those of the run that wrote it."""
+        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        assert isinstance(optimizer, LightningOptimizer) and isinstance(scheduler, LambdaLR)
+        scheduler.base_lrs = [configured["initial_lr"] for configured in self._configured]
+        factor = self.schedule(scheduler.last_epoch)
+        for group, configured in zip(optimizer.optimizer.param_groups, self._configured, strict=True):
+            group.update(configured, lr=configured["initial_lr"] * factor)
+        scheduler._last_lr = [group["lr"] for group in optimizer.optimizer.param_groups]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
