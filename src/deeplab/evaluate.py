@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deeplab.errors import InputError
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -23,6 +25,8 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
     own = to_plain(config)
     check_numbers(own)
     check_device(own["trainer"])
+    if own["data"].get("val_limit") is not None:
+        raise InputError(f"data.val_limit is for validation in training; give first_n={own['data']['val_limit']}.")
     carried, tensors = load_checkpoint(own["checkpoint"])
     plain = overlay(carried, config)
     plain.update({key: own[key] for key in ("trainer", "save_predictions", "num_pictures")})
@@ -34,6 +38,7 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
     with Leaving(AGAIN) as leaving, record, Ranks(leaving, own["trainer"]["lost_after"], record.end) as ranks:
         prepare_network(network, own["trainer"])
         data = build_data(plain, network)
+        data.test_first_n = own["first_n"]
         module = build_module(plain, network, freeze_bn=True)
         split = own["split"] or plain["data"]["val_split"]
         score(plain, module, data, split, target, own["skip_unreadable"], leaving=leaving, ranks=ranks)

@@ -150,8 +150,16 @@ def test_without_the_crf_its_numbers_are_null(run, checkpoint, tmp_path):
         assert set(arrays) == {"ids", "confusion"}
 
 
+def test_the_first_pictures_alone(run, checkpoint, tmp_path):
+    run("evaluate", f"checkpoint={checkpoint}", "first_n=1", "output=scores").worked()
+    assert metrics(tmp_path / "scores")["num_images"] == 1
+    refused = run("evaluate", f"checkpoint={checkpoint}", "data.val_limit=1", "output=other")
+    refused.refused("data.val_limit", "first_n=1")
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_section_is_laid_over_the_checkpoints(run, checkpoint, tmp_path):
-    overlays = ["crf.iterations=5", "inference=multi_scale_flip", "inference.scales=[1.0,1.5]", "data.val_limit=1"]
+    overlays = ["crf.iterations=5", "inference=multi_scale_flip", "inference.scales=[1.0,1.5]"]
     run("evaluate", f"checkpoint={checkpoint}", *overlays, "split=train", "output=out").worked()
     config = metrics(tmp_path / "out")["config"]
     assert config["crf"]["iterations"] == 5

@@ -21,6 +21,7 @@ GIVEN_LATER = {
 AT_LEAST = {
     "seed": 0,
     "num_pictures": 0,
+    "first_n": 1,
     "data.batch_size_per_device": 1,
     "optim.lr": 0,
     "optim.weight_decay": 0,

@@ -207,6 +207,7 @@ class EvaluateConfig:
     checkpoint: str = MISSING
     output: str | None = None
     split: str | None = None
+    first_n: int | None = None
     skip_unreadable: bool = False
     save_predictions: bool = True
     num_pictures: int = 12

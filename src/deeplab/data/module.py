@@ -25,7 +25,8 @@ class SegmentationData(pl.LightningDataModule):
     - training: `train_split` without `hold_out` pictures, chosen by `hold_out_seed` alone; batches as TrainingLoader
       gives them, in an order and with augmentations that depend on `seed`, the epoch and the picture only;
     - validation: the first `val_limit` pictures (all if None) of `val_split`, whole, one at a time, each on one rank;
-    - test: all pictures of `test_split`, `val_split` unless it is set, with `skip_unreadable` those that can be read.
+    - test: the first `test_first_n` pictures (all if None) of `test_split`, `val_split` unless it is set, with
+      `skip_unreadable` those that can be read.
     A split named `held_out` is what was held out of training.
 
     A training batch is this rank's whole share of the global batch; the LightningModule cuts it into micro-batches.
@@ -71,6 +72,7 @@ class SegmentationData(pl.LightningDataModule):
         self.void_outlines = void_outlines
         self.palette = class_palette(palette, num_classes)
         self.test_split: str | None = None
+        self.test_first_n: int | None = None
         self.skip_unreadable = False
         self._layout = layout
         self._rule = LabelRule(num_classes, label_map, ignore_label)
@@ -117,12 +119,10 @@ class SegmentationData(pl.LightningDataModule):
 
     def val_dataloader(self) -> PictureLoader:
         pictures = self._val or self._checked(self.pictures(self._val_split))
-        if self._val_limit is not None and self._val_limit < len(pictures):
-            pictures = Selection(pictures, range(self._val_limit))
-        return self._evaluation_loader(pictures)
+        return self._evaluation_loader(_first(pictures, self._val_limit))
 
     def test_dataloader(self, split: str | None = None) -> PictureLoader:
-        pictures = self.pictures(split or self.test_split or self._val_split)
+        pictures = _first(self.pictures(split or self.test_split or self._val_split), self.test_first_n)
         return self._evaluation_loader(self._checked(pictures, self.skip_unreadable), self.skip_unreadable)
 
     def _checked(self, pictures: PictureSet, skip_unreadable: bool = False) -> PictureSet:
@@ -136,6 +136,10 @@ class SegmentationData(pl.LightningDataModule):
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+
+def _first(pictures: PictureSet, count: int | None) -> PictureSet:
+    return pictures if count is None or count >= len(pictures) else Selection(pictures, range(count))
 
 
 def _check_counts(num_classes: int, class_names: Sequence[str], num_workers: int, val_limit: int | None) -> None:
