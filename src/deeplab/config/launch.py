@@ -105,6 +105,7 @@ def run(command: str, task: Task, imports: str | None = None) -> None:
     atexit.register(gc.freeze)
     job = _Job(command, task, imports)
     try:
+        import_from_the_same_places()
         arguments = sys.argv[1:]
         if command == "train":
             arguments = sweep_arguments.expand(continued(arguments))
@@ -180,6 +181,16 @@ class _Job:
         except Exception:
             log.exception("The run in %s failed", folder)
             raise
+
+
+def import_from_the_same_places() -> None:
+    """Keep the current folder off the import path of the processes that this one starts, unless it is on ours.
+
+    The jobs of a sweep, here and in Slurm's queue, and the processes of DDP are `python -m`, which would look there
+    first and take a folder `deeplab`, such as a clone, for this package. A console script does not look there.
+    """
+    if not any(os.path.realpath(each or ".") == str(Path.cwd().resolve()) for each in sys.path):
+        os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def import_uncollected(module: str) -> None:
