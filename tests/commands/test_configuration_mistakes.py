@@ -31,6 +31,15 @@ MISSPELT = [
     (["seed=${sead}"], ["seed", "sead", "not found"]),
 ]
 
+NO_OPTIONS = [
+    (["--experiment", "demo"], "There is no option --experiment; write experiment=demo."),
+    (["--experiment=demo"], "There is no option --experiment; write experiment=demo."),
+    (["--batch-size", "seed=1"], "There is no option --batch-size; write batch_size=VALUE."),
+    (["--compile"], "There is no option --compile; write compile=VALUE."),
+    (["--multi"], "There is no option --multi; did you mean --multirun?"),
+    (["--config", "my_conf"], "There is no option --config; did you mean --config-dir?"),
+]
+
 MISTYPED = [
     ("optim.max_steps=abc", ["optim.max_steps=abc", "not a whole number"]),
     ("optim.lr=fast", ["optim.lr=fast", "not a number"]),
@@ -101,6 +110,18 @@ def test_what_does_not_exist_is_named_and_what_is_near_it(run, overrides, parts)
     result = run("train", *overrides)
     result.refused(*parts)
     assert result.written() == set()
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), NO_OPTIONS, ids=lambda value: str(value))
+@pytest.mark.parametrize("command", ["train", "rerun"])
+def test_an_option_that_there_is_not_is_written_as_an_override(run, command, arguments, sentence):
+    result = run(command, *arguments)
+    assert result.refused() == f"deeplab {command}: {sentence}"
+    assert result.written() == set()
+
+
+def test_a_key_is_looked_for_in_all_sections(run):
+    run("data check", "data=folder", "root=my_data").refused("no key root; did you mean data.root?")
 
 
 @pytest.mark.parametrize(("override", "parts"), MISTYPED, ids=lambda value: str(value))
