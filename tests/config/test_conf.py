@@ -254,7 +254,9 @@ def test_values_that_cannot_work_are_refused(override: str, sentence: str) -> No
 @pytest.mark.parametrize("key", AT_LEAST)
 def test_numbers_that_are_too_small_are_refused(key: str, small: dict[str, Any]) -> None:
     *sections, name = key.split(".")
-    config = small[sections[0]] if sections else small
+    config = small
+    for section in sections:
+        config = config[section]
     config[name] = AT_LEAST[key]
     check_numbers(small)
     config[name] -= 1
