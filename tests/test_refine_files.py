@@ -70,7 +70,8 @@ def test_files_that_cannot_be_read_are_reported_and_skipped(place: Path) -> None
     assert [path.name for path in (place / "out").rglob("*.png")] == ["b.png"]
     assert outcome.exit_code == 1
     assert outcome.sentence().endswith(
-        f"1 picture labelled into {place / 'out'}; 2 pictures could not be read and went without."
+        "; 1 picture could not be read and went without; 1 picture went without, for scores are missing or could not "
+        "be used."
     )
     assert "a.png: this is no picture that can be read" in said
     assert "sub/c.png: there are no scores of it in" in said
@@ -81,6 +82,7 @@ def test_what_the_crf_refuses_is_skipped_too(place: Path) -> None:
     with CRFWorkers(params, num_workers=1) as workers:
         outcome, said = run(place, workers)
     assert len(outcome.skipped) == 3
+    assert outcome.sentence().endswith("; 3 pictures went without, for scores are missing or could not be used.")
     assert "compatibility for 2 labels, but the scores hold 3" in said
 
 

@@ -15,7 +15,7 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
     """Write metrics.json, per_picture.npz, predictions and pictures into `output`, or else into `folder`."""
     from deeplab.config.build import build_data, build_module, prepare_network
     from deeplab.config.check import check_device, check_numbers
-    from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network
+    from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network, which_checkpoint
     from deeplab.config.preflight import preflight, to_plain
     from deeplab.scoring import score
     from deeplab.training.leaving import Leaving
@@ -27,14 +27,15 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
     check_device(own["trainer"])
     if own["data"].get("val_limit") is not None:
         raise InputError(f"data.val_limit is for validation in training; give first_n={own['data']['val_limit']}.")
-    carried, tensors = load_checkpoint(own["checkpoint"])
+    checkpoint = which_checkpoint(own["checkpoint"])
+    carried, tensors = load_checkpoint(checkpoint)
     plain = overlay(carried, config)
     plain.update({key: own[key] for key in ("trainer", "save_predictions", "num_pictures")})
     check_numbers(plain)
     preflight({"data": plain["data"]})
-    network = rebuild_network(plain, tensors, own["checkpoint"])
+    network = rebuild_network(plain, tensors, checkpoint)
     target = Path(own["output"]).expanduser() if own["output"] else folder
-    record = RunRecord(target, name=f"evaluate {plain['name']}", seed=plain["seed"], checkpoint=own["checkpoint"])
+    record = RunRecord(target, name=f"evaluate {plain['name']}", seed=plain["seed"], checkpoint=checkpoint)
     with Leaving(AGAIN) as leaving, record, Ranks(leaving, own["trainer"]["lost_after"], record.end) as ranks:
         prepare_network(network, own["trainer"])
         data = build_data(plain, network)

@@ -16,7 +16,7 @@ def predict(config: "DictConfig", folder: Path) -> None:
     from deeplab.config.build import build_inference, place_network
     from deeplab.config.build_crf import build_dense_crf
     from deeplab.config.check import check_device, check_numbers
-    from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network
+    from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network, which_checkpoint
     from deeplab.config.preflight import to_plain
     from deeplab.data.palette import class_palette
     from deeplab.data.reading import read_picture
@@ -30,7 +30,8 @@ def predict(config: "DictConfig", folder: Path) -> None:
     own = to_plain(config)
     check_numbers(own)
     check_device(own["trainer"])
-    carried, tensors = load_checkpoint(own["checkpoint"])
+    checkpoint = which_checkpoint(own["checkpoint"])
+    carried, tensors = load_checkpoint(checkpoint)
     plain = overlay(carried, config)
     check_numbers(plain)
     source, output = Path(own["input"]).expanduser(), Path(own["output"]).expanduser()
@@ -40,7 +41,7 @@ def predict(config: "DictConfig", folder: Path) -> None:
         jobs = {server.id_of(job.source.name): job for job in plan(source, output)}
         sizes = photo_sizes([job.source for job in plan(source, output)], server)
         check_writable(output)
-    network = rebuild_network(plain, tensors, own["checkpoint"])
+    network = rebuild_network(plain, tensors, checkpoint)
     place_network(network, own["trainer"])
     crf = build_dense_crf(plain["crf"])
     outcome = predict_files(

@@ -67,15 +67,18 @@ def refine(
                 raise
             except ValueError as error:  # what the CRF, or a PNG of labels, refuses
                 outcome.skipped.append(f"{job.source}: {error}.")
+                outcome.without_scores += 1
                 say(progress, "Skipped", outcome.skipped[-1])
             progress.advance(bar)
 
         for job in jobs:
             progress.update(bar, name=escape(job.source.name))
+            image = None
             try:
                 image = read_picture(job.source)
                 scores = _scores(probs, job.source.relative_to(folder), image, kind, unary, align_corners)
             except InputError as error:
+                outcome.without_scores += image is not None
                 outcome.skipped.append(str(error))
                 say(progress, "Skipped", str(error))
                 progress.advance(bar)

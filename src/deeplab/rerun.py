@@ -27,8 +27,11 @@ def main() -> None:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(HELP)
         sys.exit(0 if arguments else 2)
-    flags, given = _apart(arguments)
+    from deeplab.config.launch import check_options
+
     try:
+        check_options(arguments)
+        flags, given = _apart(arguments)
         if not given:
             raise InputError("no run is named; give the folder of a run, which holds run.json.")
         sys.argv = ["deeplab train", *flags, *_arguments(Path(given[0]).expanduser(), given[1:])]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from deeplab.config.build import build_inference, place_network
 from deeplab.config.check import check_device
-from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network
+from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network, which_checkpoint
 from deeplab.config.make import make
 from deeplab.config.preflight import preflight
 from deeplab.crf_search.network_scores import NetworkScores
@@ -28,10 +28,11 @@ def open_network(config: "DictConfig", own: Plain) -> tuple[NetworkScores, Label
     if own["images"] is not None or own["labels"] is not None:
         raise InputError("images and labels go with probs=FOLDER; with a checkpoint name the pictures by data=.")
     check_device(own["trainer"])
-    carried, tensors = load_checkpoint(own["checkpoint"])
+    checkpoint = which_checkpoint(own["checkpoint"])
+    carried, tensors = load_checkpoint(checkpoint)
     plain = overlay(carried, config)
     preflight({"data": plain["data"]})
-    network = rebuild_network(plain, tensors, own["checkpoint"])
+    network = rebuild_network(plain, tensors, checkpoint)
     place_network(network, own["trainer"])
     data = plain["data"]
     split = own["search"]["split"] or data["val_split"]
@@ -39,7 +40,7 @@ def open_network(config: "DictConfig", own: Plain) -> tuple[NetworkScores, Label
     pictures = open_split(layout, split, data["train_split"], data["hold_out"], data["hold_out_seed"])
     rule = LabelRule(len(data["class_names"]), data["label_map"], data["ignore_label"])
     rule.check_set(pictures)
-    with Path(own["checkpoint"]).expanduser().open("rb") as file:
+    with Path(checkpoint).expanduser().open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     source = NetworkScores(pictures, rule, network, build_inference(plain["inference"]))
     identity = {"checkpoint_sha256": digest, "data": data, "inference": plain["inference"]}

@@ -18,7 +18,7 @@ from deeplab.config.build import build_inference
 from deeplab.config.build_crf import build_dense_crf
 from deeplab.config.check import check_numbers
 from deeplab.config.explain import conf_dir, explain, primary_config
-from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network
+from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network, which_checkpoint
 from deeplab.crf.dense_crf import DenseCRF
 from deeplab.data.palette import class_palette
 from deeplab.errors import InputError
@@ -64,7 +64,7 @@ class Segmenter:
     def load(
         cls, checkpoint: str | Path, device: str | torch.device = "cpu", overrides: Sequence[str] = ()
     ) -> "Segmenter":
-        """Read a checkpoint of `deeplab train`; it carries its configuration.
+        """Read a checkpoint of `deeplab train`, which carries its configuration, or of a run's folder the best or last.
 
         `overrides` are those that `deeplab predict` takes of the groups `inference` and `crf`, such as "crf=none" or
         "inference.flip=true".
@@ -72,11 +72,12 @@ class Segmenter:
         Raises InputError, a ValueError, for a file that is missing, damaged or foreign, and for overrides that do not
         fit.
         """
-        carried, tensors = load_checkpoint(str(checkpoint))
+        path = which_checkpoint(str(checkpoint))
+        carried, tensors = load_checkpoint(path)
         config = overlay(carried, _composed(overrides))
         check_numbers(config)
         names = config["data"]["class_names"]
-        network = rebuild_network(config, tensors, str(checkpoint)).to(device)
+        network = rebuild_network(config, tensors, path).to(device)
         return cls(
             network,
             build_inference(config["inference"]),

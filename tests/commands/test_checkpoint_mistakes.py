@@ -10,6 +10,7 @@ import torch
 
 from deeplab.config.continue_run import continued
 from deeplab.errors import InputError
+from deeplab.segmenter import Segmenter
 
 EVALUATE, PREDICT, RESUME = "evaluate", "predict", "resume"
 
@@ -35,7 +36,7 @@ class Touch:
 
 
 def missing(path, content):
-    return ["cannot be read (No such file or directory)", "give the path"]
+    return ["there is no such file or folder", "a run's folder"]
 
 
 def folder(path, content):
@@ -171,6 +172,36 @@ def test_predict_and_resume_refuse(use, content, tmp_path, command, mistake):
     assert not path.with_suffix(".ran").exists()
     assert not (tmp_path / "out").exists()
     assert not list((tmp_path / "run").rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("command", [EVALUATE, PREDICT, RESUME])
+def test_the_last_is_named_where_a_run_has_no_best(use, checkpoint, tmp_path, command):
+    shutil.copy(checkpoint, tmp_path / "last.ckpt")
+    use(command, tmp_path / "best.ckpt").refused(f"best.ckpt: there is no such file; there is {tmp_path}/last.ckpt")
+
+
+def test_what_resume_takes_is_said(run, own_data):
+    result = run("train", *own_data, "resume=outputs/nothing", "hydra.run.dir=run")
+    result.refused("outputs/nothing: there is no such file or folder; resume takes a run's folder")
+
+
+@pytest.mark.parametrize("names", [["best.ckpt", "last.ckpt"], ["last.ckpt"]])
+def test_of_a_runs_folder_the_best_is_taken_or_else_the_last(run, use, checkpoint, tmp_path, names):
+    (tmp_path / "a run" / "checkpoints").mkdir(parents=True)
+    for name in names:
+        shutil.copy(checkpoint, tmp_path / "a run" / "checkpoints" / name)
+    for command in (EVALUATE, PREDICT):
+        assert f"taking {tmp_path}/a run/checkpoints/{names[0]}" in use(command, tmp_path / "a run").worked().err
+        shutil.rmtree(tmp_path / "out")
+    search = run("search-crf", "checkpoint=a run", "search.split=no")
+    search.refused("no")
+    assert "taking a run/checkpoints/" in search.err
+    assert Segmenter.load(tmp_path / "a run").class_names == ["ground", "grass", "sky"]
+
+
+def test_a_run_without_a_checkpoint_is_refused(use, tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    use(EVALUATE, tmp_path / "run").refused("run/checkpoints holds neither best.ckpt nor last.ckpt")
 
 
 def test_resume_refuses_a_checkpoint_without_the_optimizers_state(use, content, tmp_path):

@@ -17,6 +17,8 @@ MISSPELT = [
     (["crff=none"], ["no key crff", "did you mean crf?"]),
     (["backbone=vgg16"], ["no key backbone", "did you mean model/backbone?"]),
     (["model/bakbone=vgg16"], ["did you mean model/backbone?"]),
+    (["lr=1"], ["no key lr", "did you mean optim.lr?"]),
+    (["data.width=33"], ["no key data.width", "did you mean data.layout.width?"]),
     (["sead=1"], ["no key sead", "did you mean seed?", "optim"]),
     (["optim.max_step=3"], ["no key optim.max_step;", "did you mean optim.max_steps?", "loss_group"]),
     (["+foo=3"], ["no key foo", "model"]),
@@ -27,6 +29,15 @@ MISSPELT = [
     (["data.label_map={255:", "1}"], ["data.label_map={255:", "cuts a value at a space", "'KEY=VALUE'"]),
     (["name=a]b"], ["name=a]b", "special characters", "quotes"]),
     (["seed=${sead}"], ["seed", "sead", "not found"]),
+]
+
+NO_OPTIONS = [
+    (["--experiment", "demo"], "There is no option --experiment; write experiment=demo."),
+    (["--experiment=demo"], "There is no option --experiment; write experiment=demo."),
+    (["--batch-size", "seed=1"], "There is no option --batch-size; write batch_size=VALUE."),
+    (["--compile"], "There is no option --compile; write compile=VALUE."),
+    (["--multi"], "There is no option --multi; did you mean --multirun?"),
+    (["--config", "my_conf"], "There is no option --config; did you mean --config-dir?"),
 ]
 
 MISTYPED = [
@@ -83,6 +94,11 @@ IMPOSSIBLE = [
     ("optim.schedule.power=-1", ["optim.schedule", "power=-1", "at least 0"], []),
     ("optim.schedule.every=0", ["optim.schedule", "every=0", "at least 1"], ["optim=sgd_step"]),
     ("optim.schedule.gamma=-1", ["optim.schedule", "gamma=-1", "at least 0"], ["optim=sgd_step"]),
+    ("trainer.num_threads=1000000", ["trainer.num_threads=1000000", "at most 1024"], []),
+    ("model.backbone.width=100", ["model.backbone", "width=100", "at most 16"], []),
+    ("model.head.rates=3", ["model.head.rates=3", "takes a list, such as [3]"], ["model/head=aspp_l"]),
+    ("data.color_jitter=3", ["data.color_jitter=3", "brightness", "null"], []),
+    ("data.color_jitter={hue: much}", ["data.color_jitter={'hue': 'much'}", "0 or more"], []),
     ("optim.optimizer.betas=[0.9]", ["optim", "index"], ["optim=adamw_poly"]),
     ("data.crop_size=160001", ["data.crop_size=160001", "1 to 16385"], []),
     ("data.scales=[1e9]", ["data.scales=[1000000000.0]", "above 64"], []),
@@ -99,6 +115,18 @@ def test_what_does_not_exist_is_named_and_what_is_near_it(run, overrides, parts)
     result = run("train", *overrides)
     result.refused(*parts)
     assert result.written() == set()
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), NO_OPTIONS, ids=lambda value: str(value))
+@pytest.mark.parametrize("command", ["train", "rerun"])
+def test_an_option_that_there_is_not_is_written_as_an_override(run, command, arguments, sentence):
+    result = run(command, *arguments)
+    assert result.refused() == f"deeplab {command}: {sentence}"
+    assert result.written() == set()
+
+
+def test_a_key_is_looked_for_in_all_sections(run):
+    run("data check", "data=folder", "root=my_data").refused("no key root; did you mean data.root?")
 
 
 @pytest.mark.parametrize(("override", "parts"), MISTYPED, ids=lambda value: str(value))

@@ -144,6 +144,31 @@ def test_a_sweep_runs_every_job_in_a_folder_of_its_own(run, scenes, tmp_path):
         assert (folder / "checkpoints" / "last.ckpt").is_file()
 
 
+@pytest.fixture
+def beside_another(tmp_path):
+    """beside_another(*arguments): the console script, called in tmp_path, where another package `deeplab` lies."""
+    script = tmp_path / "bin" / "deeplab"
+    script.parent.mkdir()
+    script.write_text("from deeplab.cli import main\n\nmain()\n")
+    (tmp_path / "deeplab").mkdir()
+    (tmp_path / "deeplab" / "__init__.py").write_text("raise SystemExit('the wrong deeplab')\n")
+    path = os.pathsep.join(each for each in sys.path if each)
+    return lambda *arguments: program(str(script), *arguments, folder=tmp_path, PYTHONPATH=path)[0]
+
+
+def test_a_job_of_a_sweep_takes_no_package_of_the_current_folder(beside_another, tmp_path):
+    done = beside_another("train", "-m", "seed=-1", "hydra.sweep.dir=sweep")
+    assert done.returncode == 1, done.stderr
+    assert "seed=-1: it must be at least 0" in (tmp_path / "sweep" / "0" / "output.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_process_of_ddp_takes_no_package_of_the_current_folder(beside_another, scenes):
+    more = ["trainer=ddp", "trainer.devices=2", "evaluate=none", "hydra.run.dir=run"]
+    done = beside_another("train", *scenes, *more)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_a_sweep_over_checkpoints(run, checkpoint, tmp_path):
     for name in ("a.ckpt", "b.ckpt"):

@@ -1,11 +1,12 @@
 import gc
+import os
 import sys
 from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from deeplab.config.launch import flags_first, import_uncollected, quote_paths
+from deeplab.config.launch import flags_first, import_from_the_same_places, import_uncollected, quote_paths
 
 AWKWARD = [
     "My Photos (1)",
@@ -78,3 +79,14 @@ def test_garbage_is_collected_again_after_an_import(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ZeroDivisionError):
         import_uncollected("imported_badly")
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize("on_ours", [True, False])
+def test_children_look_in_the_current_folder_only_if_we_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, on_ours: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["" if on_ours else "/elsewhere"])
+    monkeypatch.setattr(os, "environ", {})
+    import_from_the_same_places()
+    assert os.environ == ({} if on_ours else {"PYTHONSAFEPATH": "1"})

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from deeplab.data.folder import ImageMaskFolder
 from deeplab.data.labels import LabelRule
+from deeplab.errors import InputError
 from deeplab.inspection.inspect import Report, inspect
 from deeplab.inspection.published import PUBLISHED
 from deeplab.inspection.scan import Fault
@@ -65,9 +66,19 @@ def test_every_fault_is_found_and_the_rest_is_read(draw: Draw, quiet: Console) -
     assert report.exit_code == 1 and len(report.problems) == 4
     assert train.num_pictures == 8 and train.masks_read == 4
     assert report.problems[0].startswith("train: missing files: 1; the first: ")
-    assert "train0.png: there is no such file" in report.problems[0]
+    assert f"train0.png: there is no such mask for {root}/images/train/train0.jpg; add it" in report.problems[0]
     assert "the mask is 10x12 pixels, its picture" in report.problems[2]
     assert "label 7 is outside 0..2" in report.problems[3]
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".PNG"])
+def test_a_mask_of_another_suffix_is_named(draw: Draw, quiet: Console, suffix: str) -> None:
+    root = draw()
+    mask = root / "masks/train/train0.png"
+    mask.rename(mask.with_suffix(suffix))
+    assert f"there is train0{suffix}: add it or check" in look(root, quiet).problems[0]
+    with pytest.raises(InputError, match=rf"there is train0\{suffix}: add it or check data\.layout\.mask_suffix"):
+        ImageMaskFolder(root).split("all")
 
 
 def test_masks_that_training_would_refuse_for_their_white_foreground_are_found(draw: Draw, quiet: Console) -> None:

@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -54,3 +55,8 @@ def test_width_scales_all_channels_to_multiples_of_8():
         network = MobileNetV2(width=0.35)
     widths = [tensor.shape[0] for name, tensor in network.state_dict().items() if name.endswith(".0.weight")]
     assert network.out_channels == 112 and all(width % 8 == 0 for width in widths)
+
+
+def test_a_width_that_no_memory_holds_is_refused():
+    with pytest.raises(ValueError, match="width=100: choose a number of at most 16"):
+        MobileNetV2(width=100)

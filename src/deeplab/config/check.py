@@ -46,6 +46,7 @@ AT_LEAST = {
     "trainer.timeout": 1,
     "trainer.lost_after": 5,
 }
+AT_MOST = {"trainer.num_threads": 1024}
 
 
 def check(config: Plain) -> None:
@@ -87,13 +88,22 @@ def _check_class_weights(weights: list[float] | None, class_names: list[str]) ->
 
 
 def check_numbers(config: Plain) -> None:
-    """Raise InputError for a number that is too small; null, where it is allowed, is no number."""
+    """Raise InputError for a number that is too small or too large; null, where it is allowed, is no number."""
     for key, least in AT_LEAST.items():
-        value: Any = config
-        for name in key.split("."):
-            value = value.get(name) if isinstance(value, dict) else None
+        value = _value(config, key)
         if value is not None and value < least:
             raise InputError(f"{key}={value}: it must be at least {least}.")
+    for key, most in AT_MOST.items():
+        value = _value(config, key)
+        if value is not None and value > most:
+            raise InputError(f"{key}={value}: it must be at most {most}.")
+
+
+def _value(config: Plain, key: str) -> Any:
+    value: Any = config
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def check_crop(config: Plain, network: DeepLab | MultiScale) -> None:

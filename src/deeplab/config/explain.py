@@ -63,7 +63,8 @@ def unknown_key(full: str, parent: DictConfig) -> str:
     section = full.rpartition(".")[0]
     known = sorted(str(key) for key in parent if str(key) != full.rpartition(".")[2] and _is_users(str(key)))
     groups = [group for group in group_options() if group != full]
-    near = _nearest(full, [f"{section}.{key}" for key in known] if section else [*known, *groups])
+    everywhere = list(_paths(OmegaConf.to_container(parent._get_root()), ""))
+    near = _nearest(full, [f"{section}.{key}" for key in known] if section else [*known, *groups], everywhere)
     sentence = f"There is no key {full}" + (f"; did you mean {near}?" if near else ".")
     # Among the parameters of a _target_ a new key can be right: Hydra adds it with a plus.
     if section and OmegaConf.get_type(parent) is dict and OmegaConf.is_struct(parent):
@@ -88,9 +89,25 @@ def _is_users(key: str) -> bool:
     return key != "hydra" and not key.startswith("_")
 
 
-def _nearest(given: str, known: list[str]) -> str | None:
-    same_name = [each for each in known if each.rpartition("/")[2] == given]
-    return next(iter(same_name or get_close_matches(given, known, 1, 0.75)), None)
+def _paths(node: Any, section: str) -> Iterator[str]:
+    """All keys of a configuration in plain dicts, as on the command line."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if _is_users(str(key)):
+                path = f"{section}.{key}" if section else str(key)
+                yield path
+                yield from _paths(value, path)
+
+
+def _nearest(given: str, known: list[str], everywhere: list[str]) -> str | None:
+    """A group or a key of the same name, in whatever section, or else one in `known` that is spelt nearly so."""
+    of_groups = [each for each in known if each.rpartition("/")[2] == given]
+    name = given.rpartition(".")[2]
+    of_keys = sorted(
+        (each for each in everywhere if each != given and each.rpartition(".")[2] == name),
+        key=lambda each: (each.count("."), each),
+    )
+    return next(iter(of_groups or of_keys or get_close_matches(given, known, 1, 0.75)), None)
 
 
 def _unparsable(error: OverrideParseException) -> str:

@@ -1,6 +1,7 @@
 """A network and its configuration from a checkpoint alone."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,6 @@ from deeplab.models.deeplab import DeepLab
 from deeplab.models.multi_scale import MultiScale
 from deeplab.reporting.repetition import ABSENT, config_differences
 
-log = logging.getLogger(__name__)
-
 Plain = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
 PREFIX = "network."
@@ -40,6 +39,28 @@ SAME_ON_RESUME = (
 )
 TOLD_ON_RESUME = ("optim.", "data.")
 TRAINING_STATE = ("optimizer_states", "lr_schedulers", "loops")
+BEST, LAST = "best.ckpt", "last.ckpt"
+TAKES = {
+    "checkpoint": "a checkpoint of deeplab train or a run's folder",
+    "resume": "a run's folder, a checkpoint of it, or auto for the run's own",
+}
+
+log = logging.getLogger(__name__)
+
+
+def which_checkpoint(given: str) -> str:
+    """The file that `checkpoint` means: of a run's folder its best, or else its last, and that is said.
+
+    Raises InputError for a run's folder without either; any other path is left as it is.
+    """
+    checkpoints = Path(given).expanduser() / "checkpoints"
+    if not os.path.isdir(checkpoints):  # noqa: PTH112 - pathlib's raises where a folder may not be entered
+        return given
+    for path in (checkpoints / BEST, checkpoints / LAST):
+        if os.path.isfile(path):  # noqa: PTH113 - as above
+            log.info("checkpoint=%s: taking %s", given, path)
+            return str(path)
+    raise InputError(f"checkpoint: {checkpoints} holds neither {BEST} nor {LAST}; name another run.")
 
 
 def load_checkpoint(path: str) -> tuple[Plain, Tensors]:
@@ -126,6 +147,8 @@ def _read(path: str, key: str) -> Plain:
     try:
         checkpoint = read_checkpoint(Path(path).expanduser())
     except ValueError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise InputError(f"{key}: {path}: {_nothing_there(path, key)}.") from error
         raise InputError(f"{key}: {error}") from error
     fault = damage(Path(path).expanduser())
     if fault is not None:
@@ -139,6 +162,13 @@ def _read(path: str, key: str) -> Plain:
         raise InputError(f"{key}: {path}: refused, for its configuration names {target}, which is not ours to call.")
     assert isinstance(checkpoint, dict)
     return checkpoint
+
+
+def _nothing_there(path: str, key: str) -> str:
+    last = Path(path).expanduser().with_name(LAST)
+    if last.is_file():  # and no best.ckpt, as where a run was not validated
+        return f"there is no such file; there is {last}, take that"
+    return f"there is no such file or folder; {key} takes {TAKES[key]}"
 
 
 def _is_ours(checkpoint: Any) -> bool:

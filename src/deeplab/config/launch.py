@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -40,6 +41,11 @@ VALUED = {
     *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
     *("--experimental-rerun", "--info", "-i"),
 }
+# All that Hydra's parser knows; it would take the beginning of a name for the name.
+OPTIONS = {
+    *(each for each in VALUED if each.startswith("--")),
+    *("--", "--help", "--hydra-help", "--version", "--resolve", "--run", "--multirun", "--shell-completion"),
+}
 log = logging.getLogger(__name__)
 
 Task = Callable[[DictConfig, Path], float | None]  # the score, for sweepers that look for the best
@@ -54,6 +60,19 @@ def flags_first(arguments: list[str]) -> list[str]:
         (flags if takes_value or argument.startswith("-") else overrides).append(argument)
         takes_value = not takes_value and argument in VALUED
     return flags + overrides
+
+
+def check_options(arguments: list[str]) -> None:
+    """Raise InputError for an option that there is not, with what to write in its place."""
+    takes_value = False
+    for argument, following in zip(arguments, [*arguments, "-"][1:], strict=True):
+        name, _, value = argument.partition("=")
+        if name.startswith("--") and name not in OPTIONS and not takes_value:
+            if near := get_close_matches(name, sorted(OPTIONS), 1, 0.78):
+                raise InputError(f"There is no option {name}; did you mean {near[0]}?")
+            value = value or ("VALUE" if following.startswith("-") or "=" in following else following)
+            raise InputError(f"There is no option {name}; write {name[2:].replace('-', '_')}={value}.")
+        takes_value = not takes_value and argument in VALUED
 
 
 def quote_paths(arguments: list[str]) -> list[str]:
@@ -106,12 +125,14 @@ def run(command: str, task: Task, imports: str | None = None) -> None:
     atexit.register(gc.freeze)
     job = _Job(command, task, imports)
     try:
+        import_from_the_same_places()
         arguments = sys.argv[1:]
         if command == "train":
             arguments = sweep_arguments.expand(continued(arguments))
             sweep_launcher.check_installed(arguments)
         arguments = in_common_folder(arguments)
         job.before = FolderBefore(named_folder(arguments))
+        check_options(arguments)
         sys.argv[1:] = flags_first(quote_paths(arguments))
         if {"-h", "--help"} & set(sys.argv):
             page = help_text(command, [each for each in sys.argv[1:] if not each.startswith("-")])
@@ -186,6 +207,16 @@ class _Job:
         except Exception:
             log.exception("The run in %s failed", folder)
             raise
+
+
+def import_from_the_same_places() -> None:
+    """Keep the current folder off the import path of the processes that this one starts, unless it is on ours.
+
+    The jobs of a sweep, here and in Slurm's queue, and the processes of DDP are `python -m`, which would look there
+    first and take a folder `deeplab`, such as a clone, for this package. A console script does not look there.
+    """
+    if not any(os.path.realpath(each or ".") == str(Path.cwd().resolve()) for each in sys.path):
+        os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def import_uncollected(module: str) -> None:

@@ -3,8 +3,8 @@
 import inspect
 import math
 import pkgutil
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from deeplab.config.explain import explain
 from deeplab.errors import InputError
 
+LISTS = (list, tuple, Sequence)
 HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 
 
@@ -116,6 +117,10 @@ def _check(path: str, node: dict[str, Any], later: set[str]) -> Iterator[str]:
         known = ", ".join(sorted(set(parameters) - later))
         for key in sorted(keys - set(parameters)):
             yield f"{path}.{key} is not a parameter of {target} (it has: {known})"
+    for key in sorted(keys & set(parameters)):
+        value = node[key]
+        if get_origin(parameters[key].annotation) in LISTS and not isinstance(value, list | tuple | dict):
+            yield f"{path}.{key}={value}: it takes a list, such as [{value}]"
     if not node.get("_partial_"):
         required = {
             name

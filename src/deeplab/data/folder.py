@@ -6,7 +6,7 @@ from typing import Literal
 
 from deeplab.data.lists import ListEntry, hold_out, is_list_file, read_list, without_suffix
 from deeplab.data.reading import PICTURE_SUFFIXES
-from deeplab.data.samples import FilePictures
+from deeplab.data.samples import FilePictures, another_suffix
 from deeplab.errors import InputError
 
 
@@ -118,9 +118,10 @@ class ImageMaskFolder:
         missing = [(image, mask) for image, mask in zip(found.values(), masks, strict=True) if not mask.is_file()]
         if missing and must_exist:
             image, mask = missing[0]
+            other = another_suffix(mask, image)
             raise InputError(
-                f"{mask}: there is no such mask for {image} ({len(missing)} of {len(masks)} masks are missing); add it "
-                "or check data.layout.mask_suffix."
+                f"{mask}: there is no such mask for {image} ({len(missing)} of {len(masks)} masks are missing); "
+                f"{'' if other is None else f'there is {other.name}: '}add it or check data.layout.mask_suffix."
             )
         return FilePictures(list(found), list(found.values()), masks)
 

@@ -111,7 +111,7 @@ def read_bytes(path: Path | str) -> UInt8Array:
         # Decoding from memory, since cv2.imread mistakes the encoding of file names on some systems.
         data = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError as error:
-        raise UnreadableFileError(f"{path}: there is no such file; check data.root and the lists.") from error
+        raise UnreadableFileError(f"{path}: there is no such file; add it or check data.root.") from error
     except OSError as error:
         raise UnreadableFileError(
             f"{path}: the file cannot be read ({error.strerror}); check its permissions."

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypedDict
 
-from deeplab.data.reading import UInt8Array, read_mask, read_picture
+from deeplab.data.reading import PICTURE_SUFFIXES, UInt8Array, read_mask, read_picture
 from deeplab.errors import InputError
 
 
@@ -98,6 +98,14 @@ class Selection:
 
     def label_source(self, index: int) -> str:
         return self._pictures.label_source(self._indices[index])
+
+
+def another_suffix(mask: Path, image: Path) -> Path | None:
+    """A file that has a missing mask's name but for the suffix, such as x.tif for x.png; not the picture itself."""
+    # Asked one by one: a list of the folder for each of many missing masks would take minutes.
+    spellings = [spelling for each in (*PICTURE_SUFFIXES, ".gif", ".npy", ".mat") for spelling in (each, each.upper())]
+    found = (path for path in map(mask.with_suffix, spellings) if path not in (mask, image) and path.is_file())
+    return next(found, None)
 
 
 def _size(array: UInt8Array) -> str:

@@ -154,8 +154,16 @@ def _color_jitter(ranges: Mapping[str, float] | None) -> list[Any]:
     if ranges is None:
         return []
     known = ("brightness", "contrast", "saturation", "hue")
-    if not set(ranges) <= set(known) or min(ranges.values(), default=0) < 0:
-        raise InputError(f"data.color_jitter={dict(ranges)}: its keys are {', '.join(known)}, each 0 or more.")
+    if (
+        not isinstance(ranges, Mapping)
+        or not set(ranges) <= set(known)
+        or not all(isinstance(each, int | float) and each >= 0 for each in ranges.values())
+    ):
+        given = dict(ranges) if isinstance(ranges, Mapping) else ranges
+        raise InputError(
+            f"data.color_jitter={given}: its keys are {', '.join(known)}, each 0 or more, as in '{{brightness: 0.2}}'; "
+            "null leaves colours as they are."
+        )
     return [albumentations.ColorJitter(**{key: ranges.get(key, 0.0) for key in known}, p=1.0)]
 
 

@@ -1,6 +1,7 @@
 """Read one picture and its mask as training would, and note what is in them."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from deeplab.data.labels import LabelRule
 from deeplab.data.reading import decode_mask, decode_picture, read_bytes
+from deeplab.data.samples import another_suffix
 from deeplab.errors import InputError
 
 Counts = npt.NDArray[np.int64]
@@ -52,7 +54,7 @@ def scan(pair: Pair) -> Scanned:
     """Decode both files of a pair completely."""
     found = Scanned(pair.id)
     size = _picture_size(pair.image, found)
-    label = _mask(pair.mask, found)
+    label = _mask(pair, found)
     if label is None:
         return found
     if size is not None and size != label.shape:
@@ -71,7 +73,8 @@ def scan(pair: Pair) -> Scanned:
 
 
 def _picture_size(path: Path, found: Scanned) -> tuple[int, int] | None:
-    data = _bytes(path, found)
+    remedy = "add it, take it out of the list, or check data.root"
+    data = _bytes(path, found, lambda: f"{path}: there is no such picture; {remedy}.")
     if data is None:
         return None
     found.digest = hashlib.blake2b(data.tobytes(), digest_size=16).digest()
@@ -83,21 +86,27 @@ def _picture_size(path: Path, found: Scanned) -> tuple[int, int] | None:
     return height, width
 
 
-def _mask(path: Path, found: Scanned) -> npt.NDArray[np.uint8] | None:
-    data = _bytes(path, found)
+def _mask(pair: Pair, found: Scanned) -> npt.NDArray[np.uint8] | None:
+    data = _bytes(pair.mask, found, lambda: _no_mask(pair))
     if data is None:
         return None
     try:
-        return decode_mask(data, path)
+        return decode_mask(data, pair.mask)
     except InputError as error:
         found.faults.append((Fault.UNREADABLE, str(error)))
         return None
 
 
-def _bytes(path: Path, found: Scanned) -> npt.NDArray[np.uint8] | None:
+def _no_mask(pair: Pair) -> str:
+    other = another_suffix(pair.mask, pair.image)
+    there = "" if other is None else f"there is {other.name}: "
+    return f"{pair.mask}: there is no such mask for {pair.image}; {there}add it or check data.root and data.layout."
+
+
+def _bytes(path: Path, found: Scanned, missing: Callable[[], str]) -> npt.NDArray[np.uint8] | None:
     try:
         return read_bytes(path)
     except InputError as error:
         there = path.exists()
-        found.faults.append((Fault.UNREADABLE if there else Fault.MISSING, str(error)))
+        found.faults.append((Fault.UNREADABLE, str(error)) if there else (Fault.MISSING, missing()))
         return None

@@ -19,6 +19,7 @@ STAGES = (
 )
 STEM_CHANNELS = 32
 LAST_CHANNELS = 1280
+LARGEST_WIDTH = 16  # a larger network takes more memory than machines have
 
 
 def _round_channels(channels: float) -> int:
@@ -77,13 +78,15 @@ class MobileNetV2(nn.Module):
         last_conv: keep the final 1x1 convolution to 1280 channels; False ends at the 320 channels before it.
         in_channels: channels of the input.
 
-    Keys of the state dict are those of torchvision's `mobilenet_v2`.
+    Keys of the state dict are those of torchvision's `mobilenet_v2`. Raises ValueError for a width above 16.
     """
 
     def __init__(
         self, output_stride: int = 16, width: float = 1.0, last_conv: bool = False, in_channels: int = 3
     ) -> None:
         super().__init__()
+        if width > LARGEST_WIDTH:
+            raise ValueError(f"width={width}: choose a number of at most {LARGEST_WIDTH}.")
         plan = AtrousPlan(output_stride)
         channels = _round_channels(STEM_CHANNELS * width)
         features: list[nn.Module] = [nn.Sequential(*_conv_bn_relu6(in_channels, channels, 3, plan.downsample(2)))]

@@ -37,7 +37,9 @@ class Outcome:
     output: Path
     written: int = 0
     skipped: list[str] = field(default_factory=list)
-    """The reason for each picture that could not be read."""
+    """The reason for each picture that could not be read, or whose scores could not be used."""
+    without_scores: int = 0
+    """How many of them were skipped for their scores."""
     unrefined: list[Path] = field(default_factory=list)
     """Pictures too large for the CRF; their predictions are the network's."""
     verb: str = "predicted"
@@ -52,7 +54,13 @@ class Outcome:
         text = f"{_pictures(self.written)} {self.verb} into {self.output}"
         if self.unrefined:
             text += f", {len(self.unrefined)} of them without the CRF (larger than crf.max_pixels)"
-        return text + (f"; {_pictures(len(self.skipped))} could not be read and went without." if self.skipped else ".")
+        unread = len(self.skipped) - self.without_scores
+        reasons = [f"{_pictures(unread)} could not be read and went without"] if unread else []
+        if self.without_scores:
+            reasons.append(
+                f"{_pictures(self.without_scores)} went without, for scores are missing or could not be used"
+            )
+        return text + (f"; {'; '.join(reasons)}." if reasons else ".")
 
 
 def _pictures(number: int) -> str:
