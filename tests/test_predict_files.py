@@ -208,6 +208,15 @@ def test_an_input_behind_a_link_is_not_overwritten(tmp_path):
     np.testing.assert_array_equal(read_picture(tmp_path / "out" / "a.png"), before)
 
 
+def test_pipes_are_passed_over_and_links_to_nothing_named(tmp_path):
+    draw(tmp_path / "in" / "a.png")
+    os.mkfifo(tmp_path / "in" / "pipe.jpg")  # reading it would wait for ever
+    (tmp_path / "in" / "self.jpg").symlink_to("self.jpg")
+    outcome, _ = predict(tmp_path / "in", tmp_path / "out")
+    assert (outcome.written, outcome.exit_code) == (1, 1)
+    assert len(outcome.skipped) == 1 and "self.jpg" in outcome.skipped[0]
+
+
 def test_missing_input_and_an_empty_folder(tmp_path):
     with pytest.raises(InputError, match="no such file or folder"):
         predict(tmp_path / "none", tmp_path / "out")

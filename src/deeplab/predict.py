@@ -43,7 +43,7 @@ def predict(config: "DictConfig", folder: Path) -> None:
         check_writable(output)
     network = rebuild_network(plain, tensors, checkpoint)
     place_network(network, own["trainer"])
-    crf = build_dense_crf(plain["crf"])
+    crf = build_dense_crf(plain["crf"], len(plain["data"]["class_names"]))
     outcome = predict_files(
         network,
         build_inference(plain["inference"]),

@@ -2,11 +2,12 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 from rich.console import Console
 
@@ -14,7 +15,9 @@ from deeplab.config.build import build_crf_evaluation, build_trainer
 from deeplab.config.same import what_is_the_same
 from deeplab.data.module import SegmentationData
 from deeplab.errors import InputError
+from deeplab.metrics.sparse_counts import SparseCounts
 from deeplab.reporting.boundary import PLOT, boundary_document, write_boundary_plot
+from deeplab.reporting.first_process import is_first_process
 from deeplab.reporting.run_files import METRICS, PER_PICTURE, metrics_document, write_json, write_per_picture
 from deeplab.reporting.tables import result_table
 from deeplab.training.evaluation import EvaluationFiles
@@ -45,6 +48,7 @@ def score(
     Raises InputError for a picture that cannot be read; with `skip_unreadable` only if none can.
     """
     start = time.perf_counter()
+    discard_scores(folder)
     names = config["data"]["class_names"]
     files = EvaluationFiles(
         folder,
@@ -69,11 +73,11 @@ def score(
     ids, before = list(files.confusion), list(files.confusion.values())
     after = [files.confusion_crf[name] for name in ids] if files.with_crf else None
     document = metrics_document(
-        np.sum(before, axis=0),
-        None if after is None else np.sum(after, axis=0),
+        _sum(before),
+        None if after is None else _sum(after),
         class_names=names,
         num_images=len(ids),
-        num_skipped=len(data.pictures(split)) - len(ids),
+        num_skipped=len(data.test_pictures(split)) - len(ids),
         num_crf_skipped=0 if crf is None else crf.num_skipped,
         config=config,
         seconds=round(time.perf_counter() - start, 2),
@@ -88,6 +92,21 @@ def score(
     Console().print(result_table(document, title))
     log.info("Everything lies in %s", folder)
     return document
+
+
+def discard_scores(folder: Path) -> None:
+    """Remove the numbers of an earlier evaluation, which would pass for those of one that ends early."""
+    if is_first_process():
+        for name in (METRICS, PER_PICTURE, PLOT):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _sum(matrices: Sequence[SparseCounts]) -> npt.NDArray[np.int64]:
+    """Add the matrices up one by one, so that one of them at a time is whole."""
+    total = np.zeros(matrices[0].shape, np.int64)
+    for matrix in matrices:
+        total += np.asarray(matrix)
+    return total
 
 
 def _check_any_read(confusion: Mapping[str, Any], split: str) -> None:

@@ -37,7 +37,7 @@ def train(config: "DictConfig", folder: Path) -> None:
     from deeplab.config.recorded import recorded
     from deeplab.config.resume import resume_from
     from deeplab.initial_weights import place_initial_weights
-    from deeplab.scoring import score
+    from deeplab.scoring import discard_scores, score
     from deeplab.training.leaving import Leaving
     from deeplab.training.media_logging import closing
     from deeplab.training.ranks import Ranks
@@ -58,6 +58,8 @@ def train(config: "DictConfig", folder: Path) -> None:
         check_crop(plain, network)
         if resume is not None and folder.resolve() in resume.resolve().parents:
             record.go_on()
+        else:
+            discard_scores(folder)
         freeze_bn = initialise(network, plain, weights)
         freeze(network, plain["optim"]["freeze"])
         prepare_network(network, plain["trainer"])

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import fcntl
 import os
 import shutil
 
@@ -284,6 +285,39 @@ def test_a_refused_resume_leaves_the_run_as_it_was(run, scenes, tmp_path):
     log = tmp_path / "run" / "train.log"
     assert b"another network" in after.pop(log) and before.pop(log)
     assert after == before
+
+
+def test_two_commands_do_not_share_a_folder(run, scenes, checkpoint, tmp_path):
+    run("train", *scenes, "evaluate=none", "hydra.run.dir=run").worked()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    folder = os.open(tmp_path / "run", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        run("train", *scenes, "seed=1", "hydra.run.dir=run").refused("run: another command is writing its run there")
+        run("evaluate", f"checkpoint={checkpoint}", "output=run").refused("another command is writing")
+    finally:
+        os.close(folder)
+    assert all(path.read_bytes() == content for path, content in before.items() if path.suffix != ".log")
+    run("evaluate", f"checkpoint={checkpoint}", "output=run").worked()
+
+
+def test_no_scores_of_an_earlier_run_stay(run, scenes, tmp_path):
+    run("train", *scenes, "hydra.run.dir=run").worked()
+    assert (tmp_path / "run" / "metrics.json").is_file()
+    run("train", *scenes, "optim.lr=1e30", "hydra.run.dir=run").refused("NaN or infinite")
+    assert not (tmp_path / "run" / "metrics.json").exists() and not (tmp_path / "run" / "per_picture.npz").exists()
+
+
+def test_a_runs_folder_is_not_resumed_by_several_jobs(run, scenes, tmp_path):
+    (tmp_path / "run").mkdir()
+    run("train", *scenes, "-m", "seed=0,1", "resume=run").refused("resume=run", "leave -m out", "resume_sweep=")
+
+
+@pytest.mark.parametrize(("command", "key"), [("train", "hydra.run.dir"), ("predict", "output"), ("predict", "input")])
+def test_an_empty_path_is_refused(run, checkpoint, tmp_path, command, key):
+    more = [f"checkpoint={checkpoint}", "input=x", "output=y"] if command == "predict" else []
+    run(command, *[each for each in more if not each.startswith(f"{key}=")], f"{key}=").refused(f"{key}= is empty")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_refused_call_leaves_no_folder(run, scenes, tmp_path):

@@ -152,7 +152,8 @@ def test_without_the_crf_its_numbers_are_null(run, checkpoint, tmp_path):
 
 def test_the_first_pictures_alone(run, checkpoint, tmp_path):
     run("evaluate", f"checkpoint={checkpoint}", "first_n=1", "output=scores").worked()
-    assert metrics(tmp_path / "scores")["num_images"] == 1
+    document = metrics(tmp_path / "scores")
+    assert (document["num_images"], document["num_skipped"]) == (1, 0)
     refused = run("evaluate", f"checkpoint={checkpoint}", "data.val_limit=1", "output=other")
     refused.refused("data.val_limit", "first_n=1")
     assert not (tmp_path / "other").exists()

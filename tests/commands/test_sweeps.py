@@ -146,6 +146,12 @@ def test_a_folder_that_holds_a_sweep_is_not_written_over(run, scenes, tmp_path):
     assert {each.name: each.read_text() for each in (tmp_path / "sweep").iterdir()} == {"sweep.json": "{}"}
 
 
+def test_jobs_do_not_share_a_folder(run, scenes, tmp_path):
+    result = run("train", "-m", *scenes, "seed=0,1", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=same")
+    result.refused("hydra.sweep.subdir=same", "jobs 0 and 1")
+    assert not (tmp_path / "sweep" / "same").exists()
+
+
 def test_a_sweep_that_cannot_be_continued(run, scenes, tmp_path):
     jobs = [{"number": n, "overrides": ["seed=5"], "folder": str(n), "name": "", "state": "failed"} for n in range(2)]
     empty = dict.fromkeys(("exit_code", "seconds", "miou", "miou_crf", "error"))

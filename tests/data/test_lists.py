@@ -42,6 +42,7 @@ def test_both_forms_of_lines(tmp_path: Path, line: str, picture: str, mask: str 
         ("", "names no picture"),
         ("\n \n", "names no picture"),
         ("a\nb\na\n", "line 3: a is listed a second time"),
+        ("a\n./a\n", "line 2: ./a is listed a second time"),
         ("a\n../../etc/passwd\n", "line 2.*points out of"),
         ("/a/../../x.jpg /m/x.png", "line 1.*points out of"),
     ],

@@ -52,7 +52,7 @@ def test_predictions_pictures_and_a_matrix_each(score: Any, tmp_path: Path) -> N
     # The widest band holds more pixels than the first, and no more than the picture's known ones.
     known = sum(int((truth != 255).sum()) for truth in truths)
     assert 0 < files.boundary.bands[0].sum() < files.boundary.bands[-1].sum() <= known
-    assert any((files.confusion[name] != files.confusion_crf[name]).any() for name in ids)
+    assert any((np.asarray(files.confusion[name]) != np.asarray(files.confusion_crf[name])).any() for name in ids)
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["picture_0.png", "picture_1.png"]
     assert not list(tmp_path.rglob("*.part"))
 

@@ -186,7 +186,7 @@ def build_crf_evaluation(crf: Plain, class_names: list[str], on_refined: Refined
 
     if crf["backend"] == "none":
         return None
-    build_dense_crf(crf)  # a backend that is not installed is refused now, not in the first validation
+    build_dense_crf(crf, len(class_names))  # what cannot work is refused now, not in the first validation
     run = {key: crf[key] for key in CRF_RUN_KEYS} | {"workers": worker_count("crf.workers", crf["workers"])}
     return CRFEvaluation(build_crf_params(crf), class_names=class_names, on_refined=on_refined, **run)
 

@@ -46,6 +46,11 @@ AT_LEAST = {
     "trainer.timeout": 1,
     "trainer.lost_after": 5,
 }
+# What Lightning refuses once training has begun, as it does not step the optimizer.
+NOT_AN_OPTION = {
+    "accumulate_grad_batches": "optim.global_batch_size, of which data.batch_size_per_device go at once",
+    "gradient_clip_val": "optim.gradient_clip",
+}
 AT_MOST = {"trainer.num_threads": 1024}
 
 
@@ -61,6 +66,9 @@ def check(config: Plain) -> None:
         )
     if config["seed"] >= 2**32:
         raise InputError(f"seed={config['seed']}: it must be less than 2**32.")
+    for key, remedy in NOT_AN_OPTION.items():
+        if key in config["trainer"]["options"]:
+            raise InputError(f"trainer.options.{key}: the optimizer is stepped by this code; set {remedy}.")
     clip = config["optim"]["gradient_clip"]
     if clip is not None and clip <= 0:
         raise InputError(f"optim.gradient_clip={clip}: it must be above 0, or null for gradients as they are.")

@@ -20,6 +20,11 @@ def continued(arguments: list[str]) -> list[str]:
     folder = next((Path(m["folder"]).expanduser() for a in arguments if (m := RESUME.match(a))), None)
     if folder is None or not folder.is_dir() or any(each.startswith("hydra.run.dir=") for each in arguments):
         return arguments
+    if {"-m", "--multirun"} & set(arguments):
+        raise InputError(
+            f"resume={folder}: only one command goes on with a run's folder: leave -m out, give the jobs a checkpoint "
+            "of it, or go on with a sweep by resume_sweep=."
+        )
     path = folder / ".hydra" / "overrides.yaml"
     if not path.is_file():
         return arguments

@@ -175,7 +175,8 @@ def _is_ours(checkpoint: Any) -> bool:
     try:
         config = checkpoint[CHECKPOINT_KEY]["config"]
         sections = [config[key] for key in ("model", "data", "optim", "inference", "crf")]
-        return all(isinstance(each, dict) for each in [*sections, checkpoint["state_dict"]])
+        known = isinstance(config["seed"], int) and isinstance(config["name"], str)
+        return known and all(isinstance(each, dict) for each in [*sections, checkpoint["state_dict"]])
     except (KeyError, TypeError, IndexError):
         return False
 

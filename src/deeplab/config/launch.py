@@ -94,6 +94,8 @@ def _quoted(argument: str, sweeps: bool) -> str:
     if not match:
         return argument
     key, value = match.groups()
+    if value == "" and not key.endswith("lists"):
+        raise InputError(f"{key}= is empty, as from a variable that is not set; give a path.")
     if value[:1] in ("'", '"') or value in ("", "null", "???") or "${" in value or (sweeps and "," in value):
         return argument
     if key.endswith(("masks", "archives")) and value.startswith("["):

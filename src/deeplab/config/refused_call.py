@@ -1,8 +1,11 @@
 """What a refused call leaves: nothing, where nothing was there before, and else what was."""
 
 from pathlib import Path
+from typing import Any
 
-from deeplab.reporting.run_files import RUN
+from deeplab.errors import InputError
+from deeplab.reporting.liveness import process_facts
+from deeplab.reporting.run_files import read_run
 
 HYDRAS = ".hydra"
 
@@ -17,11 +20,12 @@ class FolderBefore:
         self._named = folder is not None
         self._existed = folder is not None and folder.is_dir()
         self._hydra = {} if folder is None else _contents(folder / HYDRAS)
-        self._run = None if folder is None else _bytes(folder / RUN)
+        self._run = {} if folder is None else _record(folder)
 
     def bring_back(self, folder: Path) -> None:
         """Undo what Hydra wrote for this call, unless its run has begun, which `run.json` shows."""
-        if _bytes(folder / RUN) != self._run:
+        record = _record(folder)
+        if record != self._run and record.get("process") == process_facts():
             return
         for name, content in self._hydra.items():
             (folder / HYDRAS / name).write_bytes(content)
@@ -49,8 +53,12 @@ def _contents(folder: Path) -> dict[str, bytes]:
     return {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()} if folder.is_dir() else {}
 
 
-def _bytes(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+def _record(folder: Path) -> dict[str, Any]:
+    """What `run.json` says, nothing where there is none."""
+    try:
+        return read_run(folder)
+    except InputError:
+        return {}
 
 
 def _is_bare(folder: Path) -> bool:

@@ -79,6 +79,12 @@ def entered(record: SweepRecord, config: DictConfig, overrides: list[str], name:
     """
     number = int(config.hydra.job.num)
     job = Job(number, overrides, str(config.hydra.sweep.subdir), name or f"job {number}")
+    for other in record.jobs:
+        if other.number != number and other.folder == job.folder:
+            raise InputError(
+                f"hydra.sweep.subdir={job.folder}: jobs {other.number} and {number} would share that folder; let it "
+                "hold ${hydra.job.num}."
+            )
     if number < len(record.jobs):
         job = record.jobs[number] = _taken_over(record, record.jobs[number], job)
     else:

@@ -10,6 +10,7 @@ from deeplab.crf.kernels import BilateralKernel, Kernel, SpatialKernel, positive
 
 Normalization: TypeAlias = Literal["symmetric", "after"]
 UnaryKind: TypeAlias = Literal["probabilities", "logits"]
+MOST_ITERATIONS = 1_000_000
 LARGEST_PENALTY = 1e6  # the weights multiply it, and exponents of float32 have to hold the product
 
 
@@ -56,6 +57,8 @@ class CRFParams:
         if isinstance(self.iterations, bool) or not isinstance(self.iterations, Integral) or self.iterations < 0:
             raise ValueError(f"iterations = {self.iterations!r}: expected a whole number, 0 or more")
         object.__setattr__(self, "iterations", int(self.iterations))
+        if self.iterations > MOST_ITERATIONS:
+            raise ValueError(f"iterations = {self.iterations}: expected at most {MOST_ITERATIONS}")
         if not isinstance(self.half_resolution, bool):
             raise ValueError(f"half_resolution = {self.half_resolution!r}: expected True or False")
         positive("bilateral_xy_std", self.bilateral_xy_std)

@@ -1,5 +1,6 @@
 """Lists of pictures: files that name them, and shares drawn from them."""
 
+import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,6 +90,7 @@ def _entry(line: str, where: str) -> ListEntry:
 def _refuse_duplicates(entries: Sequence[ListEntry]) -> None:
     seen: set[str] = set()
     for entry in entries:
-        if entry.picture in seen:
+        picture = posixpath.normpath(entry.picture)
+        if picture in seen:
             raise InputError(f"{entry.where}: {entry.picture} is listed a second time; remove one of the two lines.")
-        seen.add(entry.picture)
+        seen.add(picture)

@@ -104,6 +104,10 @@ class SegmentationData(pl.LightningDataModule):
         """Open all pictures of a split, of which `held_out` is one."""
         return open_split(self._layout, split, self._train_split, self._hold_out, self._hold_out_seed)
 
+    def test_pictures(self, split: str) -> PictureSet:
+        """Open the pictures of a split that are tested."""
+        return _first(self.pictures(split), self.test_first_n)
+
     def training_pictures(self) -> PictureSet:
         """Open the pictures that training sees."""
         if not self._hold_out:
@@ -122,7 +126,7 @@ class SegmentationData(pl.LightningDataModule):
         return self._evaluation_loader(_first(pictures, self._val_limit))
 
     def test_dataloader(self, split: str | None = None) -> PictureLoader:
-        pictures = _first(self.pictures(split or self.test_split or self._val_split), self.test_first_n)
+        pictures = self.test_pictures(split or self.test_split or self._val_split)
         return self._evaluation_loader(self._checked(pictures, self.skip_unreadable), self.skip_unreadable)
 
     def _checked(self, pictures: PictureSet, skip_unreadable: bool = False) -> PictureSet:

@@ -1,6 +1,7 @@
 """The photos that a command works through, the files made of each, and what became of them."""
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -114,16 +115,26 @@ def _walk(source: Path, output: Path) -> list[Path]:
     for folder, subfolders, names in os.walk(source, onerror=stop):
         here = Path(folder)
         subfolders[:] = [name for name in subfolders if name[0] != "." and (here / name).resolve() != made]
-        pictures += [here / name for name in names if name[0] != "." and Path(name).suffix.lower() in SUFFIXES]
+        found = (here / name for name in names if name[0] != "." and Path(name).suffix.lower() in SUFFIXES)
+        pictures += [picture for picture in found if not _is_special(picture)]
     return sorted(pictures)
 
 
+def _is_special(path: Path) -> bool:
+    """Whether it is a pipe, socket or device: opening one may wait for ever. A link that leads nowhere is none."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode)
+
+
 def _check_apart(pictures: Sequence[Path], jobs: Sequence[Job]) -> None:
-    sources = {picture.resolve() for picture in pictures}
+    sources = {Path(os.path.realpath(picture)) for picture in pictures}  # a link to itself is no reason to stop
     makers: dict[Path, Path] = {}
     for job in jobs:
         for made in (job.labels, job.overlay, job.probabilities):
-            if made.resolve() in sources:
+            if Path(os.path.realpath(made)) in sources:
                 raise InputError(f"output would overwrite the input {made}: choose another folder.")
             other = makers.setdefault(made, job.source)
             if other != job.source:

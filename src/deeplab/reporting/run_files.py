@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ import deeplab
 from deeplab.errors import InputError
 from deeplab.inference.damaged_arrays import DAMAGED
 from deeplab.metrics.scores import scores
+from deeplab.metrics.sparse_counts import SparseCounts
 from deeplab.reporting.environment import git
 from deeplab.reporting.writing import replacing
 
@@ -38,7 +40,7 @@ _FACTS: dict[str, tuple[Any, str]] = {
     "overrides": (list, "a list"),
 }
 
-Counts = npt.NDArray[np.integer]
+Counts = npt.NDArray[np.integer] | SparseCounts
 
 
 @cache
@@ -216,12 +218,24 @@ def write_per_picture(
     """
     if not ids or len(ids) != len(confusion) or (confusion_crf is not None and len(confusion_crf) != len(ids)):
         raise ValueError(f"{len(ids)} ids need as many matrices, before and after the CRF.")
-    arrays = {"ids": np.array(ids, dtype=np.str_), "confusion": np.stack(confusion).astype(np.int32)}
-    if confusion_crf is not None:
-        left_out = np.full_like(arrays["confusion"][0], -1)
-        arrays["confusion_crf"] = np.stack([left_out if one is None else one for one in confusion_crf]).astype(np.int32)
-    with replacing(path) as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+    with replacing(path) as file, ZipFile(file, "w", ZIP_DEFLATED) as archive:
+        with archive.open("ids.npy", "w") as member:
+            np.lib.format.write_array(member, np.array(ids, dtype=np.str_), allow_pickle=False)
+        for name, matrices in (("confusion", confusion), ("confusion_crf", confusion_crf)):
+            if matrices is not None:
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    _write_matrices(member, matrices, np.asarray(confusion[0]).shape)
+
+
+def _write_matrices(file: IO[bytes], matrices: Sequence[Counts | None], shape: tuple[int, ...]) -> None:
+    """Write an array (N, K, K) matrix by matrix: as one, those of thousands of pictures need gigabytes."""
+    header = {"descr": "<i4", "fortran_order": False, "shape": (len(matrices), *shape)}
+    np.lib.format.write_array_header_1_0(file, header)
+    for matrix in matrices:
+        whole = np.full(shape, -1) if matrix is None else np.asarray(matrix)
+        if whole.shape != shape:
+            raise ValueError(f"a matrix of shape {whole.shape} among those of shape {shape}.")
+        file.write(whole.astype("<i4").tobytes())
 
 
 def read_per_picture(path: Path) -> PerPicture:

@@ -6,28 +6,28 @@ Runs in Lightning's test loop, with the same steps and the same CRF callback as 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 
 from deeplab.metrics.boundary import BoundaryTally
 from deeplab.metrics.confusion import confusion
+from deeplab.metrics.sparse_counts import SparseCounts
 from deeplab.reporting.palette import Palette
 from deeplab.reporting.predictions import write_labels
 from deeplab.reporting.sheets import Row, sheet
 from deeplab.reporting.writing import replacing
 
 LabelMap = npt.NDArray[Any]
-Matrices = dict[str, npt.NDArray[np.int64]]
+Matrices = dict[str, SparseCounts]
 TITLES = ("image", "truth", "prediction", "after the CRF")
 
 
 class EvaluationFiles(pl.Callback):
     """Collects the confusion matrix of every picture, and writes predictions and side-by-side pictures as they come.
 
-    `confusion` and `confusion_crf` map ids to (K, K) matrices, `boundary` and `boundary_crf` hold the counts near
-    boundaries; after the test those of all ranks.
+    `confusion` and `confusion_crf` map ids to (K, K) matrices, of which the cells that are not 0 are kept, so that
+    many pictures fit; `boundary` and `boundary_crf` hold the counts near boundaries; after the test those of all ranks.
 
     Args:
         folder: gets `predictions/`, `predictions_crf/` and `pictures/`.
@@ -98,9 +98,9 @@ class EvaluationFiles(pl.Callback):
             for tally in (self.boundary, self.boundary_crf):
                 _add_other_ranks(tally, trainer.world_size, trainer.global_rank)
 
-    def _matrix(self, prediction: LabelMap, truth: LabelMap) -> npt.NDArray[np.int64]:
+    def _matrix(self, prediction: LabelMap, truth: LabelMap) -> SparseCounts:
         matrix = confusion(torch.from_numpy(prediction), torch.from_numpy(truth), len(self.class_names))
-        return matrix.numpy()
+        return SparseCounts(matrix.numpy())
 
     def _draw(self, row: Row, titles: tuple[str, ...]) -> None:
         with replacing(self.folder / "pictures" / f"{row.caption}.png") as file:

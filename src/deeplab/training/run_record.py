@@ -1,5 +1,6 @@
 """`run.json`: what a run is doing or how it ended, and on what; beside it `environment.json` and `code.patch`."""
 
+import fcntl
 import os
 import platform
 import socket
@@ -48,6 +49,7 @@ class RunRecord:
         self._before = 0.0  # seconds of earlier processes of this run
         self._earlier = _left_behind(folder)
         self._over = threading.Event()
+        self._claim: int | None = None
 
     def update(self, **facts: Any) -> None:
         """Add or change facts and write the file."""
@@ -70,6 +72,9 @@ class RunRecord:
         self.update(images_per_second=speed, peak_memory=memory, steps=steps)
 
     def __enter__(self) -> "RunRecord":
+        """Begin; raises InputError if another process keeps a record in the folder."""
+        if self.is_writer:
+            self._claim = _claim(self.path.parent)
         self.update()
         if self.is_writer:
             try:
@@ -84,6 +89,13 @@ class RunRecord:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
+        try:
+            self._end_by(error)
+        finally:
+            if self._claim is not None:
+                os.close(self._claim)
+
+    def _end_by(self, error: BaseException | None) -> None:
         if error is None:
             self.update(state="finished")
         elif isinstance(error, KeyboardInterrupt):
@@ -100,6 +112,28 @@ class RunRecord:
         while not self._over.wait(BEAT):
             if self.path.exists():
                 os.utime(self.path)
+
+
+def _claim(folder: Path) -> int | None:
+    """Lock the folder until the descriptor that is returned is closed, or this process ends.
+
+    Two commands of the same second have one folder by its name, and may be given one.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None  # said when the first file is written
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise InputError(
+            f"{folder}: another command is writing its run there; wait for it, or call again for a folder of its own."
+        ) from error
+    except OSError:  # a file system without locks
+        pass
+    return descriptor
 
 
 def _left_behind(folder: Path) -> dict[str, Any]:
