@@ -30,7 +30,7 @@ def test_a_run_that_was_asked_to_leave_goes_on_as_if_nothing_had_happened(
     assert time.monotonic() - asked < 30
     disturbed.nobody_left()
     assert len(disturbed.sentences) == 1
-    assert "resume=auto" in disturbed.sentences[0]
+    assert "deeplab train resume=" in disturbed.sentences[0]
     assert start.state(tmp_path / "b") == "preempted"
     last = torch.load(tmp_path / "b" / "checkpoints" / "last.ckpt", weights_only=True)
     assert f"after step {last['global_step']} of 60" in disturbed.sentences[0]
@@ -56,7 +56,7 @@ def test_a_signal_to_all_processes_of_a_run_leaves_its_workers_to_it(
     os.killpg(run.process.pid, number)
     assert run.wait(30) == status, run.text
     run.nobody_left()
-    assert len(run.sentences) == 1 and "resume=auto" in run.sentences[0]
+    assert len(run.sentences) == 1 and "deeplab train resume=" in run.sentences[0]
     assert (tmp_path / "a" / "checkpoints" / "last.ckpt").exists()
 
 
