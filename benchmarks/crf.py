@@ -161,19 +161,20 @@ def _bytes_moved(name: str, probs: Any, image: Any) -> float:
 
 
 def _many(options: argparse.Namespace) -> None:
-    """Label maps of many pictures on all cores: by processes of one thread, as a batch, by one call a picture."""
+    """Label maps of many pictures on all cores: by processes of one thread, by threads, by one call on all threads."""
     cores = max(options.threads)
     pictures = [(probs, image) for _, probs, image in _pictures(options)][: 3 * options.pictures]
+    single = DenseCRF(PARAMS, "native", num_threads=1)
     together = DenseCRF(PARAMS, "native", num_threads=cores)
 
-    def refined() -> list[Any]:
-        return [marginals.argmax(axis=0) for marginals in together.batch(*zip(*pictures, strict=True))]
+    def maps(crf: DenseCRF, each: Callable[..., Iterable[Any]]) -> list[Any]:
+        return list(each(lambda picture: crf(*picture).argmax(axis=0), pictures))
 
-    with CRFWorkers(PARAMS, "native", cores) as workers:
+    with CRFWorkers(PARAMS, "native", cores) as workers, ThreadPoolExecutor(cores) as pool:
         ways: dict[str, Callable[[], list[Any]]] = {
             f"{cores} processes of 1 thread": lambda: [f.result() for f in [workers.submit(*p) for p in pictures]],
-            f"a batch on {cores} threads": refined,
-            f"one call at a time on {cores} threads": lambda: [together(*p).argmax(axis=0) for p in pictures],
+            f"{cores} threads, a picture each": lambda: maps(single, pool.map),
+            f"one call at a time on {cores} threads": lambda: maps(together, map),
         }
         times: dict[str, list[float]] = {way: [] for way in ways}
         for turn in range(options.repeats + 1):

@@ -10,7 +10,7 @@ import pytest
 from deeplab.crf import CRFParams, DenseCRF
 from deeplab.crf import backends as crf_backends
 from deeplab.crf.backends import missing
-from deeplab.crf.kernels import FeatureKernel, SpatialKernel
+from deeplab.crf.kernels import FeatureKernel
 
 ALL = [name for name in crf_backends.BACKENDS if name != "auto" and not missing(name)]
 FAST = [name for name in ALL if name != "exact"]
@@ -78,21 +78,6 @@ def test_batch_of_different_sizes(picture: Callable[..., Any]) -> None:
         np.testing.assert_array_equal(result, crf(*one))
     with pytest.raises(ValueError, match="2 score maps but 1 images"):
         crf.batch([p for p, _ in pictures], [pictures[0][1]])
-
-
-@pytest.mark.parametrize("num_threads", [1, 2, 3, 8])
-@pytest.mark.parametrize("most_elements", [1, 3000, 80_000_000])
-def test_batch_side_by_side(
-    num_threads: int, most_elements: int, picture: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("deeplab.crf.native", reason="the C++ extension is not built")
-    monkeypatch.setattr("deeplab.crf.dense_crf.MOST_ELEMENTS", most_elements)
-    params, further = CRFParams(iterations=3, gaussian_weight=0), [SpatialKernel(weight=2, xy_std=2)]
-    pictures = [picture(4, 20 + i, 31 - i, i) for i in range(5)]
-    expected = [DenseCRF(params, "native", 1, further)(*one) for one in pictures]
-    results = DenseCRF(params, "native", num_threads, further).batch(*zip(*pictures, strict=True))
-    for result, one in zip(results, expected, strict=True):
-        np.testing.assert_array_equal(result, one)
 
 
 def test_bad_picture_in_a_batch_is_named(picture: Callable[..., Any]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +13,6 @@ from deeplab.crf.approximations import approximate
 from deeplab.crf.kernels import FeatureKernel, FloatArray, Kernel
 from deeplab.crf.params import CRFParams
 from deeplab.crf.problem import Refinement, make_problem
-
-# Of the pictures that native refines side by side: their working memory is some four times this, in floats.
-MOST_ELEMENTS = 80_000_000
 
 
 class DenseCRF:
@@ -86,9 +81,7 @@ class DenseCRF:
         return self._refine(probs, image, kernels, initial, trace=True)
 
     def batch(self, probs: Sequence[Any], images: Sequence[Any]) -> list[Any]:
-        """Refine several pictures of any sizes; arguments and results as for one, in order.
-
-        cuda refines them as one lattice; native side by side, on its threads.
+        """Refine several pictures of any sizes, in order; arguments and results as for one.
 
         probs, images: sequences, or for one size also arrays or tensors (B, K, H, W) and (B, H, W, 3).
 
@@ -100,8 +93,6 @@ class DenseCRF:
         if len(probs) and all(self._backend_for(scores) == "cuda" for scores in probs):
             refined = self._refine_on_gpu(probs, images, self._all_kernels(()), None, trace=False)
             return [result.marginals for result in refined]
-        if all(self._backend_for(scores) == "native" for scores in probs):
-            return self._refine_side_by_side(probs, images)
         return [self(scores, image) for scores, image in zip(probs, images, strict=True)]
 
     def _backend_for(self, probs: Any) -> str:
@@ -125,15 +116,6 @@ class DenseCRF:
         run = backends.load(backend, self._num_threads)
         result = approximate(problem, lambda smaller: run(smaller, trace), backend == "native")
         return replace(result, marginals=_like(result.marginals, probs))
-
-    def _refine_side_by_side(self, probs: Sequence[Any], images: Sequence[Any]) -> list[Any]:
-        # Threads that work on a picture each wait for nobody; the answer is the same for any number of them.
-        threads = self._num_threads or backends.available_cores()
-        largest = max((math.prod(getattr(scores, "shape", ())) for scores in probs), default=0)
-        together = max(1, min(threads, len(probs), MOST_ELEMENTS // max(1, largest)))
-        one = DenseCRF(self.params, "native", threads // together, self._kernels)
-        with ThreadPoolExecutor(together) as pool:
-            return list(pool.map(one, probs, images))
 
     def _refine_on_gpu(
         self,
