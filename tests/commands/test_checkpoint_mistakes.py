@@ -184,6 +184,7 @@ def test_the_last_is_named_where_a_run_has_no_best(use, checkpoint, tmp_path, co
 def test_what_resume_takes_is_said(run, own_data):
     result = run("train", *own_data, "resume=outputs/nothing", "hydra.run.dir=run")
     result.refused("outputs/nothing: there is no such file or folder; resume takes a run's folder")
+    assert not (result.folder / "run").exists()
 
 
 @pytest.mark.parametrize("names", [["best.ckpt", "last.ckpt"], ["last.ckpt"]])
@@ -311,6 +312,7 @@ def test_no_scores_of_an_earlier_run_stay(run, scenes, tmp_path):
 def test_a_runs_folder_is_not_resumed_by_several_jobs(run, scenes, tmp_path):
     (tmp_path / "run").mkdir()
     run("train", *scenes, "-m", "seed=0,1", "resume=run").refused("resume=run", "leave -m out", "resume_sweep=")
+    assert not list((tmp_path / "run").iterdir())
 
 
 @pytest.mark.parametrize(("command", "key"), [("train", "hydra.run.dir"), ("predict", "output"), ("predict", "input")])
@@ -347,4 +349,6 @@ def test_resume_takes_the_values_of_the_command_line(run, scenes, tmp_path):
 
 def test_a_file_of_initial_weights_that_does_not_fit(run, own_data, tmp_path):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "weights.pth")
-    run("train", *own_data, f"init.path={tmp_path}/weights.pth").refused("init.path", "weights.pth")
+    result = run("train", *own_data, f"init.path={tmp_path}/weights.pth")
+    result.refused("init.path", "weights.pth")
+    assert not list(tmp_path.rglob("*.ckpt"))

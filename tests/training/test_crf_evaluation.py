@@ -244,7 +244,7 @@ class SlowPool:
         self.executor.shutdown()
 
 
-def test_the_network_does_not_wait_for_the_crf(validate: Any) -> None:
+def test_the_network_does_not_wait_for_the_crf(validate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = [threading.Event() for _ in range(5)]
 
     class Announcer(pl.Callback):
@@ -253,6 +253,6 @@ def test_the_network_does_not_wait_for_the_crf(validate: Any) -> None:
 
     crf = callback()
     pool = SlowPool(begun)
-    crf._pool = pool  # type: ignore[assignment]
+    monkeypatch.setattr(crf, "_pool", pool)
     validate(crf, Announcer())
     assert pool.submitted == len(begun)

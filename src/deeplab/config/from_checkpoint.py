@@ -1,7 +1,6 @@
 """A network and its configuration from a checkpoint alone."""
 
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,12 +53,14 @@ def which_checkpoint(given: str) -> str:
     Raises InputError for a run's folder without either; any other path is left as it is.
     """
     checkpoints = Path(given).expanduser() / "checkpoints"
-    if not os.path.isdir(checkpoints):  # noqa: PTH112 - pathlib's raises where a folder may not be entered
+    try:
+        names = {each.name for each in checkpoints.iterdir()}
+    except OSError:  # no such folder, or one that may not be entered
         return given
-    for path in (checkpoints / BEST, checkpoints / LAST):
-        if os.path.isfile(path):  # noqa: PTH113 - as above
-            log.info("checkpoint=%s: taking %s", given, path)
-            return str(path)
+    for name in (BEST, LAST):
+        if name in names:
+            log.info("checkpoint=%s: taking %s", given, checkpoints / name)
+            return str(checkpoints / name)
     raise InputError(f"checkpoint: {checkpoints} holds neither {BEST} nor {LAST}; name another run.")
 
 

@@ -1,7 +1,8 @@
 """How many worker processes a machine is asked to start."""
 
 import logging
-import os
+
+from deeplab.crf.backends import available_cores
 
 log = logging.getLogger(__name__)
 
@@ -14,7 +15,7 @@ def worker_count(key: str, asked: int | None) -> int | None:
 
     A configuration travels from machine to machine, and the number of workers changes no result: hence no refusal.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     most = max(ALWAYS, A_CORE * cores)
     if asked is None or asked <= most:
         return asked
