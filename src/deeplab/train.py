@@ -99,7 +99,8 @@ def _fit(
     from deeplab.config.build import build_callbacks, build_crf_evaluation, build_trainer
     from deeplab.config.effective_batch import effective_batch
     from deeplab.config.same import what_is_the_same
-    from deeplab.training.checkpoint_writing import PREVIOUS, WholeFiles
+    from deeplab.reporting.run_files import CHECKPOINTS, PREVIOUS
+    from deeplab.training.checkpoint_writing import WholeFiles
     from deeplab.training.checkpoints import checkpoint_callbacks
     from deeplab.training.finite_loss import NonFiniteLossError
     from deeplab.training.leaving import LeaveBetweenBatches
@@ -111,7 +112,7 @@ def _fit(
     throughput = Throughput(optim["global_batch_size"])
     last_is_damaged = run.resume is not None and run.resume.name == PREVIOUS
     files = WholeFiles(stops=settings["if_checkpoint_fails"] == "stop", keep_replaced=not last_is_damaged)
-    best, last = checkpoint_callbacks(folder / "checkpoints", settings["checkpoint_every_n_steps"], files)
+    best, last = checkpoint_callbacks(folder / CHECKPOINTS, settings["checkpoint_every_n_steps"], files)
     names = plain["data"]["class_names"]
     media = ValidationMedia([each for each in run.loggers if isinstance(each, MediaLogger)], names)
     crf = build_crf_evaluation(plain["crf"], names, media.add_refined if media.loggers else None)

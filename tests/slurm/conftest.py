@@ -140,7 +140,8 @@ class Start:
 
 @pytest.fixture
 def start(cluster: Cluster, tmp_path: Path) -> Iterator[Start]:
-    """Starts commands in the test's folder; all ends with the test."""
+    """Starts commands in the test's folder; all ends with the test, and the queue is empty at its start."""
+    cluster.wait(lambda: not cluster.states(), 120, "an empty queue")
     begin = Start(cluster, tmp_path)
     yield begin
     begin.end()

@@ -19,6 +19,7 @@ from deeplab.models.checkpoint_file import CHECKPOINT_KEY, damage, read_checkpoi
 from deeplab.models.deeplab import DeepLab
 from deeplab.models.multi_scale import MultiScale
 from deeplab.reporting.repetition import ABSENT, config_differences
+from deeplab.reporting.run_files import BEST, CHECKPOINTS, LAST
 
 Plain = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
@@ -38,7 +39,6 @@ SAME_ON_RESUME = (
 )
 TOLD_ON_RESUME = ("optim.", "data.")
 TRAINING_STATE = ("optimizer_states", "lr_schedulers", "loops")
-BEST, LAST = "best.ckpt", "last.ckpt"
 TAKES = {
     "checkpoint": "a checkpoint of deeplab train or a run's folder",
     "resume": "a run's folder, a checkpoint of it, or auto for the run's own",
@@ -52,7 +52,7 @@ def which_checkpoint(given: str) -> str:
 
     Raises InputError for a run's folder without either; any other path is left as it is.
     """
-    checkpoints = Path(given).expanduser() / "checkpoints"
+    checkpoints = Path(given).expanduser() / CHECKPOINTS
     try:
         names = {each.name for each in checkpoints.iterdir()}
     except OSError:  # no such folder, or one that may not be entered

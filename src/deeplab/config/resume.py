@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from deeplab.errors import InputError
-from deeplab.training.checkpoint_writing import LAST
+from deeplab.reporting.run_files import CHECKPOINTS, LAST
 from deeplab.training.checkpoints import newest_checkpoint
 
 AUTO = "auto"
@@ -24,16 +24,16 @@ def resume_from(resume: str | None, folder: Path) -> Path | None:
     if resume is None:
         return None
     if resume == AUTO:
-        found = newest_checkpoint(folder / "checkpoints")
+        found = newest_checkpoint(folder / CHECKPOINTS)
         log.info("Resuming from %s", found) if found else log.info("No checkpoint in %s yet: starting anew", folder)
         return found
     path = Path(resume).expanduser()
     if not path.is_dir():
         return path
-    found = newest_checkpoint(path / "checkpoints") or newest_checkpoint(path)
+    found = newest_checkpoint(path / CHECKPOINTS) or newest_checkpoint(path)
     if found is None:
         raise InputError(
-            f"resume={resume}: this folder has no checkpoints/{LAST}; give a run's folder or a checkpoint."
+            f"resume={resume}: this folder has no {CHECKPOINTS}/{LAST}; give a run's folder or a checkpoint."
         )
     log.info("Resuming from %s", found)
     return found

@@ -77,7 +77,7 @@ class SlurmLauncher(SubmititLauncher):
             raise InputError("hydra/launcher=slurm: there is no sbatch here; call it on a machine of a Slurm cluster.")
         record = open_record(sweep_folder(self.config), sys.argv[1:], self.resume)
         if self.resume:
-            _take_over(record)
+            take_over(record)
         ThisProcess.sweep = SlurmSweep(record)
         return ThisProcess.sweep
 
@@ -137,14 +137,19 @@ class _Outcome:
         return str(raised) if told else last_line(f"{type(raised).__name__}: {raised}")
 
 
-def _take_over(record: SweepRecord) -> None:
+def take_over(record: SweepRecord) -> None:
     """Look how the jobs of an earlier start ended that nobody waited for.
 
     Raises InputError if some of them have not.
     """
-    numbers = [path.name for path in (record.folder / ".submitit").glob("[0-9]*")]
+    from submitit.core.utils import JobPaths
+
+    folder = record.folder / ".submitit"
+    numbers = [path.name for path in folder.glob("[0-9]*")]
     entries = (queue(numbers) if numbers else {}) or {}
-    left = [number for number in numbers if number in entries and not entries[number].over]
+    queued = [number for number in numbers if number in entries and not entries[number].over]
+    # After its result has come a job stays in the queue until its processes have left and the nodes are free.
+    left = [number for number in queued if _Outcome(JobPaths(folder / "%j", number).result_pickle)() != FINISHED]
     if left:
         raise InputError(
             f"Jobs of this sweep are still in Slurm's queue: wait for them, or end them by: scancel {' '.join(left)}"

@@ -6,6 +6,7 @@ Not a network of the DeepLab v2 paper: it serves runs that must be cheap (CPU, d
 from torch import Tensor, nn
 
 from deeplab.models.atrous import AtrousPlan
+from deeplab.models.width import check_width
 
 # (expansion, output channels, blocks, stride of the first block), arXiv 1801.04381, Table 2.
 STAGES = (
@@ -19,7 +20,6 @@ STAGES = (
 )
 STEM_CHANNELS = 32
 LAST_CHANNELS = 1280
-LARGEST_WIDTH = 16  # a larger network takes more memory than machines have
 
 
 def _round_channels(channels: float) -> int:
@@ -85,8 +85,7 @@ class MobileNetV2(nn.Module):
         self, output_stride: int = 16, width: float = 1.0, last_conv: bool = False, in_channels: int = 3
     ) -> None:
         super().__init__()
-        if width > LARGEST_WIDTH:
-            raise ValueError(f"width={width}: choose a number of at most {LARGEST_WIDTH}.")
+        check_width(width)
         plan = AtrousPlan(output_stride)
         channels = _round_channels(STEM_CHANNELS * width)
         features: list[nn.Module] = [nn.Sequential(*_conv_bn_relu6(in_channels, channels, 3, plan.downsample(2)))]

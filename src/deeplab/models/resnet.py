@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from deeplab.models.atrous import AtrousPlan
+from deeplab.models.width import check_width
 
 # Residual blocks of the four stages.
 BLOCKS = {
@@ -15,7 +16,6 @@ BLOCKS = {
 STAGE_WIDTHS = (64, 128, 256, 512)
 STAGE_STRIDES = (1, 2, 2, 2)
 EXPANSION = 4  # of the last 1x1 of a bottleneck
-LARGEST_WIDTH = 16  # a larger network takes more memory than machines have
 
 
 def _conv3x3(in_channels: int, out_channels: int, stride: int, dilation: int) -> nn.Conv2d:
@@ -122,8 +122,7 @@ class ResNet(nn.Module):
         self.stride_in_1x1 = stride_in_1x1 and depth >= 50
         if round(64 * width) < 1:
             raise ValueError(f"width={width}: choose a number above {1 / 64}.")
-        if width > LARGEST_WIDTH:
-            raise ValueError(f"width={width}: choose a number of at most {LARGEST_WIDTH}.")
+        check_width(width)
         plan = AtrousPlan(output_stride)
         self.out_channels = round(64 * width)
         self.conv1 = nn.Conv2d(3, self.out_channels, 7, plan.downsample(2), padding=3, bias=False)

@@ -27,6 +27,9 @@ from deeplab.reporting.writing import replacing
 METRICS = "metrics.json"
 RUN = "run.json"
 PER_PICTURE = "per_picture.npz"
+# In the folder CHECKPOINTS: of the best validation score, of the last step, and the one that LAST has replaced.
+CHECKPOINTS = "checkpoints"
+BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 
 STATES = ("running", "finished", "failed", "preempted")
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from deeplab.errors import InputError
-from deeplab.reporting.run_files import METRICS, read_json, write_json
+from deeplab.reporting.run_files import CHECKPOINTS, METRICS, read_json, write_json
 
 SWEEP = "sweep.json"
 STATES = ("waiting", "running", "finished", "failed", "stopped")
 OUTPUT = "output.log"
 LOCK = ".lock"
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass

@@ -12,9 +12,8 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from deeplab.errors import InputError
+from deeplab.reporting.run_files import LAST, PREVIOUS
 from deeplab.reporting.writing import systems_error
-
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 log = logging.getLogger(__name__)
 

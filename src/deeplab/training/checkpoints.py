@@ -10,7 +10,8 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from deeplab.errors import InputError, Preempted
 from deeplab.models.checkpoint_file import damage
-from deeplab.training.checkpoint_writing import LAST, PREVIOUS, WholeFiles, remove_parts
+from deeplab.reporting.run_files import BEST, LAST, PREVIOUS
+from deeplab.training.checkpoint_writing import WholeFiles, remove_parts
 from deeplab.training.module import SegmentationModule
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ def checkpoint_callbacks(
     """The two callbacks that write `best.ckpt` and `last.ckpt` into `folder`; in a list of callbacks in this order."""
     best = ModelCheckpoint(
         dirpath=folder,
-        filename="best",
+        filename=Path(BEST).stem,
         monitor="val/miou",
         mode="max",
         save_top_k=1,

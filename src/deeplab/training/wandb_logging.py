@@ -14,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from deeplab.errors import InputError
 from deeplab.metrics.scores import class_iou
-from deeplab.reporting.run_files import METRICS, PER_PICTURE, RUN, read_json
+from deeplab.reporting.run_files import CHECKPOINTS, METRICS, PER_PICTURE, RUN, read_json
 from deeplab.training.media_logging import Matrix, MediaLogger, ShownPicture
 from deeplab.training.wandb_tags import automatic_tags
 
@@ -22,7 +22,7 @@ os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # wandb's own crash tel
 os.environ.setdefault("WANDB_SILENT", "true")
 log = logging.getLogger(__name__)
 
-ARTIFACTS = ("checkpoints", "report")
+ARTIFACTS = (CHECKPOINTS, "report")
 AXIS = "step"
 LOWEST = ("train/loss",)
 HIGHEST = ("val/miou", "val/miou_crf", "val/pixel_accuracy", "val/pixel_accuracy_crf", "val/iou/*", "val/iou_crf/*")
@@ -263,9 +263,9 @@ def _curve(name: str, bands: Mapping[str, Any]) -> Any:
 def _artifact(kind: str, folder: Path, run_id: str) -> Any:
     import wandb
 
-    artifact = wandb.Artifact(f"{kind}-{run_id}", type={"checkpoints": "model", "report": "report"}[kind])
-    if kind == "checkpoints":
-        paths = sorted((folder / "checkpoints").glob("*.ckpt"))
+    artifact = wandb.Artifact(f"{kind}-{run_id}", type={CHECKPOINTS: "model", "report": "report"}[kind])
+    if kind == CHECKPOINTS:
+        paths = sorted((folder / CHECKPOINTS).glob("*.ckpt"))
     else:
         paths = [folder / METRICS, folder / PER_PICTURE, folder / "metrics.csv", *sorted(folder.glob("*.png"))]
         paths += sorted((folder / "pictures").glob("*.png"))
