@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -168,6 +170,46 @@ def test_calls_from_several_threads_at_once(picture: Callable[..., Any]) -> None
         thread.join()
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+FORKS = """
+import os, signal, threading, warnings
+import numpy as np
+from deeplab.crf import CRFParams, DenseCRF, _native
+
+warnings.simplefilter("ignore")  # Python's own about forks beside threads
+image = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
+probs = np.random.default_rng(0).dirichlet(np.ones(3), (16, 16)).transpose(2, 0, 1).astype(np.float32)
+crf = DenseCRF(CRFParams(iterations=2), "native", num_threads=2)
+expected, over = crf(probs, image), threading.Event()
+
+def work():
+    while not over.is_set():
+        _native.spatial(8, 8, 1.0, True, True, 1)
+
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads:
+    thread.start()
+ended = []
+for _ in range(600):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(int(not np.array_equal(crf(probs, image), expected)))
+    ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    if ended[-1]:
+        break
+over.set()
+for thread in threads:
+    thread.join()
+print(len(ended), ended[-1])
+"""
+
+
+def test_a_child_of_fork_refines_though_a_thread_was_at_work() -> None:
+    """Of a hundred such forks one held a lock that nobody was left to release."""
+    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "600 0\n", done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("xy_std", [0.6, 1.0, 1.7, 3.0, 4.0])

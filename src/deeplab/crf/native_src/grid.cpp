@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
-#include <mutex>
 
+#include "global_state.hpp"
 #include "parallel.hpp"
 #include "simd.hpp"
 
@@ -142,20 +142,19 @@ std::shared_ptr<Grid> build_grid(int64_t height, int64_t width, float xy_std, bo
 
 constexpr int64_t kKeptPixels = 1 << 18;  // of a picture; its grid takes 28 bytes a pixel
 constexpr size_t kKeptGrids = 4;
+std::deque<std::shared_ptr<const Grid>> kept;  // the latest first
 
 }  // namespace
 
 std::shared_ptr<const Grid> grid_of(int64_t height, int64_t width, float xy_std, bool symmetric, int num_threads) {
-    static std::mutex mutex;
-    static std::deque<std::shared_ptr<const Grid>> kept;  // the latest first
     if (height * width > kKeptPixels) return build_grid(height, width, xy_std, symmetric, num_threads);
     {
-        const std::lock_guard<std::mutex> lock(mutex);
+        const std::lock_guard<std::mutex> lock(grids_mutex);
         for (const auto& grid : kept)
             if (grid->height == height && grid->width == width && grid->xy_std == xy_std && grid->symmetric == symmetric) return grid;
     }
     const std::shared_ptr<const Grid> grid = build_grid(height, width, xy_std, symmetric, num_threads);
-    const std::lock_guard<std::mutex> lock(mutex);
+    const std::lock_guard<std::mutex> lock(grids_mutex);
     kept.push_front(grid);
     if (kept.size() > kKeptGrids) kept.pop_back();
     return grid;

@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 #include <map>
-#include <mutex>
 #include <new>
 
 #ifdef __GLIBC__
@@ -12,6 +11,8 @@
 #include <sys/mman.h>
 #endif
 
+#include "global_state.hpp"
+
 namespace crf {
 namespace {
 
@@ -19,7 +20,6 @@ constexpr int64_t kHuge = 2 << 20;
 constexpr int64_t kKept = int64_t(128) << 20;    // a VOC picture's needs; larger pictures give their memory back
 constexpr int64_t kLargest = int64_t(24) << 20;  // of one buffer
 
-std::mutex mutex;
 std::multimap<int64_t, void*> kept;
 int64_t kept_bytes = 0;
 
@@ -33,7 +33,7 @@ int64_t rounded(int64_t bytes) {
 void* take_memory(int64_t wanted) {
     const int64_t bytes = rounded(wanted);
     {
-        const std::lock_guard<std::mutex> lock(mutex);
+        const std::lock_guard<std::mutex> lock(memory_mutex);
         const auto it = kept.lower_bound(bytes);
         if (it != kept.end() && it->first == bytes) {
             void* found = it->second;
@@ -55,7 +55,7 @@ void give_memory(void* memory, int64_t wanted) {
 #ifndef CRF_SANITIZE
     const int64_t bytes = rounded(wanted);
     if (bytes >= 1 << 18 && bytes <= kLargest) {
-        const std::lock_guard<std::mutex> lock(mutex);
+        const std::lock_guard<std::mutex> lock(memory_mutex);
         while (kept_bytes + bytes > kKept) {
             // The smallest go first: they cost the least to get again.
             kept_bytes -= kept.begin()->first;
@@ -74,7 +74,7 @@ void give_memory(void* memory, int64_t wanted) {
 }
 
 void drop_memory() {
-    const std::lock_guard<std::mutex> lock(mutex);
+    const std::lock_guard<std::mutex> lock(memory_mutex);
     for (const auto& [bytes, memory] : kept) std::free(memory);
     kept.clear();
     kept_bytes = 0;

@@ -16,6 +16,8 @@
 #include <sched.h>
 #endif
 
+#include "global_state.hpp"
+
 namespace crf {
 namespace {
 
@@ -100,7 +102,6 @@ class Pool {
 
 // Threads do not survive a fork, so a child gets a pool of its own; pools are never destroyed, as their threads wait on.
 Pool& pool() {
-    static std::mutex mutex;
     static Pool* current = nullptr;
     static long owner = 0;
 #ifdef _WIN32
@@ -108,7 +109,7 @@ Pool& pool() {
 #else
     const long here = long(getpid());
 #endif
-    const std::lock_guard<std::mutex> lock(mutex);
+    const std::lock_guard<std::mutex> lock(threads_mutex);
     if (!current || owner != here) {
         current = new Pool;
         owner = here;
