@@ -128,9 +128,17 @@ def a_tensor_more(path, content):
     return ["1 tensors differ", "head.extra"]
 
 
+def a_nan(path, content):
+    changed = copy.deepcopy(content)
+    key = next(key for key in changed["state_dict"] if key.startswith("network.head"))
+    changed["state_dict"][key].view(-1)[0] = torch.nan
+    torch.save(changed, path)
+    return [key.removeprefix("network."), "holds nan"]
+
+
 FILES = [missing, folder, truncated, empty, a_text, weights_alone, a_list, another_programs, pickled_code]
 TAMPERED = [code_as_network, code_within_network, code_as_layout, code_as_schedule]
-TAMPERED += [another_shape, a_tensor_less, a_tensor_more]
+TAMPERED += [another_shape, a_tensor_less, a_tensor_more, a_nan]
 
 
 @pytest.fixture(scope="module")

@@ -202,6 +202,18 @@ def test_unreadable_pictures_are_left_out_only_by_choice(run, trained, checkpoin
     check_numbers(document, counted(tmp_path / "out/predictions", tmp_path / "damaged/masks/val"))
 
 
+def test_a_crfs_values_without_a_crf_are_refused(run, checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    content["deeplab"]["config"]["crf"]["backend"] = "none"
+    torch.save(content, tmp_path / "without.ckpt")
+    arguments = ("checkpoint=without.ckpt", "crf.iterations=2", "output=out")
+    result = run("evaluate", *arguments)
+    result.refused("crf.iterations", "crf=none", "crf=default")
+    assert not (tmp_path / "out").exists()
+    run("evaluate", *arguments, "crf=default").worked()
+    assert metrics(tmp_path / "out")["miou_crf"] is not None
+
+
 MISTAKES = [
     (["crf.iterationz=5"], ["no key crf.iterationz", "did you mean crf.iterations?"]),
     (["crf.iterations=many"], ["crf.iterations", "'many' is not a whole number"]),

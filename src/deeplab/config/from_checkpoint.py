@@ -18,6 +18,7 @@ from deeplab.errors import InputError
 from deeplab.models.checkpoint_file import CHECKPOINT_KEY, damage, read_checkpoint
 from deeplab.models.deeplab import DeepLab
 from deeplab.models.multi_scale import MultiScale
+from deeplab.models.weight_values import check_values
 from deeplab.reporting.repetition import ABSENT, config_differences
 from deeplab.reporting.run_files import BEST, CHECKPOINTS, LAST
 
@@ -106,7 +107,7 @@ def check_resume(config: Plain, path: Path) -> None:
 def overlay(carried: Plain, given: DictConfig) -> Plain:
     """What a checkpoint carries with `data`, `inference` and `crf` of the command line laid over it.
 
-    Raises InputError for keys or types that the sections do not have.
+    Raises InputError for keys or types that the sections do not have, and for a CRF's values without a CRF.
     """
     result = dict(carried)
     for key, schema in (("data", DataConfig), ("inference", InferenceConfig), ("crf", CRFConfig)):
@@ -119,6 +120,11 @@ def overlay(carried: Plain, given: DictConfig) -> Plain:
             result[key] = to_plain(OmegaConf.merge(node, {key: base}, {key: to_plain(section)}))[key]
         except OmegaConfBaseException as error:
             raise InputError(explain(error)) from error
+    refining = given.get("crf") or {}
+    if refining and "backend" not in refining and result["crf"]["backend"] == "none":
+        raise InputError(
+            f"crf.{next(iter(refining))}: the checkpoint has crf=none, so nothing would be refined; add crf=default."
+        )
     _move_layout(carried["data"], result["data"])
     if len(result["data"]["class_names"]) != len(carried["data"]["class_names"]):
         raise InputError(
@@ -131,7 +137,7 @@ def overlay(carried: Plain, given: DictConfig) -> Plain:
 def rebuild_network(config: Plain, tensors: Tensors, path: str) -> DeepLab | MultiScale:
     """The network of `config` with the checkpoint's tensors, in evaluation mode.
 
-    Raises InputError when they do not fit.
+    Raises InputError when they do not fit, and for values that no trained network has.
     """
     network = build_network(config["model"], len(config["data"]["class_names"]))
     misfits = sorted(_misfits(network, tensors))
@@ -140,6 +146,10 @@ def rebuild_network(config: Plain, tensors: Tensors, path: str) -> DeepLab | Mul
             f"{path} does not fit the network of its own configuration ({len(misfits)} tensors differ, for example "
             f"{misfits[0]}): the file or the code was changed; train again, or use the code that wrote it."
         )
+    try:
+        check_values(tensors, path)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     network.load_state_dict(tensors)
     return network.eval()
 
