@@ -172,6 +172,22 @@ def test_calls_from_several_threads_at_once(picture: Callable[..., Any]) -> None
         np.testing.assert_array_equal(one, other)
 
 
+LEAVING = """
+import numpy as np
+from deeplab.crf import DenseCRF
+
+crf = DenseCRF(backend="native", num_threads=2)
+for height, width in ((375, 500), (333, 500), (500, 375)):
+    scores = np.random.default_rng(0).random((21, height, width), np.float32)
+    crf(scores / scores.sum(axis=0), np.zeros((height, width, 3), np.uint8))
+"""
+
+
+def test_a_process_that_keeps_grids_and_memory_ends_well() -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 FORKS = """
 import os, signal, threading, warnings
 import numpy as np

@@ -142,7 +142,8 @@ std::shared_ptr<Grid> build_grid(int64_t height, int64_t width, float xy_std, bo
 
 constexpr int64_t kKeptPixels = 1 << 18;  // of a picture; its grid takes 28 bytes a pixel
 constexpr size_t kKeptGrids = 4;
-std::deque<std::shared_ptr<const Grid>> kept;  // the latest first
+// The latest first. Never destroyed, as global_state.hpp says.
+std::deque<std::shared_ptr<const Grid>>& kept = *new std::deque<std::shared_ptr<const Grid>>;
 
 }  // namespace
 

@@ -20,7 +20,7 @@ constexpr int64_t kHuge = 2 << 20;
 constexpr int64_t kKept = int64_t(128) << 20;    // a VOC picture's needs; larger pictures give their memory back
 constexpr int64_t kLargest = int64_t(24) << 20;  // of one buffer
 
-std::multimap<int64_t, void*> kept;
+std::multimap<int64_t, void*>& kept = *new std::multimap<int64_t, void*>;  // never destroyed, as global_state.hpp says
 int64_t kept_bytes = 0;
 
 int64_t rounded(int64_t bytes) {
