@@ -35,13 +35,26 @@ def test_same_bits_twice_and_for_any_number_of_threads(K: int, picture: Callable
 
 
 @pytest.mark.parametrize("params", [CRFParams(), CRFParams(unary="logits"), CRFParams(prune_below=1e-2)], ids=str)
-@pytest.mark.parametrize("K", [1, 3, 4, 8, 21, 40])
+@pytest.mark.parametrize("K", [1, 3, 4, 8, 12, 19, 21, 28, 40])
 def test_same_bits_on_every_processor(K: int, params: CRFParams, picture: Callable[..., Any], baseline: None) -> None:
     probs, image = picture(K, 67, 83)
     plain = DenseCRF(params, "native")(probs, image)
     assert native._native.instruction_set() == "baseline"
     native._native.force_baseline(False)
     np.testing.assert_array_equal(DenseCRF(params, "native")(probs, image), plain)
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("K", [*range(1, 35), 40, 47, 64, 65])
+def test_any_number_of_labels(
+    K: int, large: bool, picture: Callable[..., Any], like_a_large_picture: None, assert_same: Callable[..., None]
+) -> None:
+    """Rows of labels have lengths of their own: a wrong one would read or write what is another pixel's."""
+    native._native.set_large_bytes(0 if large else 48 << 20)
+    probs, image = picture(K, 21, 34)
+    params = CRFParams(iterations=3)
+    refined = DenseCRF(params, "native", num_threads=1)(probs, image)
+    assert_same(refined, params, probs, image, backend="torch")
 
 
 @pytest.fixture

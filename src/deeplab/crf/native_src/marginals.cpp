@@ -41,7 +41,7 @@ bool Marginals::start(const std::vector<const float*>& initial, const Negligible
     if (!find_tops(scores_, N_, logits_, threads_, top)) return false;
     if (!may_idle || !initial.empty()) std::fill(top.begin(), top.end(), 1.0f);
     const int count = may_idle ? wanted(top, 0, 0, negligible) : num_classes();
-    const bool all = lanes_of(count) >= num_classes();
+    const bool all = kernel_lanes_of(count) >= num_classes();
     if (all) {
         std::vector<int> labels(num_classes());
         std::iota(labels.begin(), labels.end(), 0);
@@ -109,7 +109,7 @@ std::vector<int> Marginals::largest(const std::vector<float>& top, int count) co
     std::vector<int> labels(num_classes());
     std::iota(labels.begin(), labels.end(), 0);
     std::stable_sort(labels.begin(), labels.end(), [&](int a, int b) { return top[a] > top[b]; });
-    labels.resize(std::min(num_classes(), lanes_of(count)));
+    labels.resize(std::min(num_classes(), kernel_lanes_of(count)));
     return labels;
 }
 
@@ -163,7 +163,7 @@ void Marginals::choose(const Negligible& negligible, const std::vector<float>& t
         take_in_risen(negligible, active);
     } else if (may_fall) {
         const int count = wanted(active, highest, share, negligible);
-        if (lanes_of(count) < lanes_) leave_out_fallen(active, count);
+        if (kernel_lanes_of(count) < kernel_lanes()) leave_out_fallen(active, count);
     }
 }
 

@@ -56,7 +56,8 @@ class Marginals {
     void write(const std::vector<float*>& out) const;
 
     int num_classes() const { return int(scores_.size()); }
-    int lanes() const { return lanes_; }                 // labels with messages, as many as a row holds (lanes_of)
+    int lanes() const { return lanes_; }                 // as many as a row of the labels with messages holds (lanes_of)
+    int kernel_lanes() const { return kernel_lanes_of(int(active_.size())); }
     int64_t top_size() const { return lanes_ + 2; }
     float* rows(int64_t pixel) const { return Q_.data() + pixel * stride_; }
     // What lies beyond it in lanes() is another pixel's and not to be used. At a tile's right edge that pixel may be written

@@ -95,10 +95,10 @@ class MeanField {
         return result;
     }
 
-    bool in_turns() const { return marginals_.lanes() > kMaxLanes; }
+    bool in_turns() const { return marginals_.kernel_lanes() > kMaxLanes; }
 
     void send_messages() {
-        const int all = marginals_.lanes(), turn = std::min(all, kMaxLanes);
+        const int all = marginals_.kernel_lanes(), turn = std::min(all, kMaxLanes);
         rows_.resize(terms_.size());
         for (size_t t = 0; t < terms_.size(); ++t) {
             const int64_t size = terms_[t].lattice ? int64_t(terms_[t].lattice->num_vertices) * turn : 0;
@@ -113,8 +113,9 @@ class MeanField {
             return;
         }
         // More labels than fit are filtered in turns, and the messages kept.
-        if (messages_.size() < N_ * all) messages_ = Buffer(N_ * all);
-        std::memset(messages_.data(), 0, N_ * all * sizeof(float));
+        const int64_t size = N_ * marginals_.lanes();
+        if (messages_.size() < size) messages_ = Buffer(size);
+        std::memset(messages_.data(), 0, size * sizeof(float));
         for (int label = 0; label < all; label += kMaxLanes) {
             const int lanes = std::min(kMaxLanes, all - label);
             for (size_t t = 0; t < terms_.size(); ++t) {
@@ -182,12 +183,12 @@ class MeanField {
     float update_tile(int64_t i, bool update, float* top, Trace* trace) {
         const Tile tile = tiles_.tile(i);
         const int64_t n = tile.x1 - tile.x0;
-        const int lanes = marginals_.lanes();
+        const int lanes = marginals_.lanes(), kernel_lanes = marginals_.kernel_lanes();
         const bool plain = !options_.compatibility && !trace;
         std::vector<std::unique_ptr<GridStream>> streams(terms_.size());
         for (size_t t = 0; t < terms_.size(); ++t)
             if (terms_[t].grid && !in_turns())
-                streams[t] = std::make_unique<GridStream>(*terms_[t].grid, lanes, tile, ring_memory(t));
+                streams[t] = std::make_unique<GridStream>(*terms_[t].grid, kernel_lanes, tile, ring_memory(t));
         const bool first_slices = plain && !terms_.empty() && terms_[0].lattice && !in_turns();
         Buffer rows(n * lanes);
         float change = 0;
@@ -199,7 +200,7 @@ class MeanField {
             else if (!base) marginals_.unary_rows(p, n, rows.data());
             for (size_t t = 0; t < terms_.size() && !in_turns(); ++t) {
                 if (!streams[t]) {
-                    slice(t, lanes, p, n, t == 0 && base ? base : rows.data(), rows.data(), lanes);
+                    slice(t, kernel_lanes, p, n, t == 0 && base ? base : rows.data(), rows.data(), lanes);
                     continue;
                 }
                 const auto source = [&](int64_t row) { return tiles_.source(i, streams[t]->around(), marginals_.rows(0), row); };
