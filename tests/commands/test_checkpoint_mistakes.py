@@ -246,6 +246,17 @@ def test_resume_refuses_other_pictures_of_the_same_number(run, checkpoint, train
     run("train", *same, f"resume={checkpoint}").refused("other training pictures", "init.path")
 
 
+def test_of_a_folder_of_runs_the_latest_is_named(use, tmp_path):
+    for number, name in enumerate(("b", "c", "a")):
+        checkpoints = tmp_path / "runs" / name / "checkpoints"
+        checkpoints.mkdir(parents=True)
+        (checkpoints / "last.ckpt").write_bytes(b"")
+        os.utime(checkpoints / "last.ckpt", (number, number))
+    (checkpoints / "best.ckpt").symlink_to("nowhere")
+    use(EVALUATE, tmp_path / "runs").refused("not a run's folder", f"the latest is {tmp_path / 'runs' / 'a'}.")
+    assert not (tmp_path / "out").exists()
+
+
 def test_resume_from_a_folder(run, trained, own_data, tmp_path):
     same = ["optim=adamw_poly", *own_data, "optim.max_steps=25"]
     shutil.copytree(trained.folder / "checkpoints", tmp_path / "run" / "checkpoints")

@@ -51,18 +51,30 @@ log = logging.getLogger(__name__)
 def which_checkpoint(given: str) -> str:
     """The file that `checkpoint` means: of a run's folder its best, or else its last, and that is said.
 
-    Raises InputError for a run's folder without either; any other path is left as it is.
+    Raises InputError for a run's folder without either, and for a folder of runs, naming the latest; any other path is
+    left as it is.
     """
-    checkpoints = Path(given).expanduser() / CHECKPOINTS
+    folder = Path(given).expanduser()
+    checkpoints = folder / CHECKPOINTS
     try:
         names = {each.name for each in checkpoints.iterdir()}
     except OSError:  # no such folder, or one that may not be entered
+        _check_no_folder_of_runs(folder)
         return given
     for name in (BEST, LAST):
         if name in names:
             log.info("checkpoint=%s: taking %s", given, checkpoints / name)
             return str(checkpoints / name)
     raise InputError(f"checkpoint: {checkpoints} holds neither {BEST} nor {LAST}; name another run.")
+
+
+def _check_no_folder_of_runs(folder: Path) -> None:
+    checkpoints = [path for path in folder.glob(f"*/{CHECKPOINTS}/*.ckpt") if path.is_file()]
+    if checkpoints:
+        latest = max(checkpoints, key=lambda path: path.stat().st_mtime).parent.parent
+        raise InputError(
+            f"checkpoint: {folder} is not a run's folder but holds runs; the latest is {latest}."
+        )
 
 
 def load_checkpoint(path: str) -> tuple[Plain, Tensors]:
