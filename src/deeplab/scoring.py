@@ -89,6 +89,7 @@ def score(
     write_per_picture(folder / PER_PICTURE, ids, before, after)
     write_json(folder / METRICS, document)
     write_boundary_plot(folder / PLOT, document, title)
+    _tell_of_earlier(folder, files)
     Console().print(result_table(document, title))
     log.info("Everything lies in %s", folder)
     return document
@@ -99,6 +100,16 @@ def discard_scores(folder: Path) -> None:
     if is_first_process():
         for name in (METRICS, PER_PICTURE, PLOT):
             (folder / name).unlink(missing_ok=True)
+
+
+def _tell_of_earlier(folder: Path, files: EvaluationFiles) -> None:
+    """Say how many predictions in the folder are not of this evaluation: another split's may lie there."""
+    for name, ids in (("predictions", files.confusion), ("predictions_crf", files.confusion_crf)):
+        place = folder / name
+        made = {f"{each}.png" for each in ids} if files.save_predictions else set()
+        others = sum(path.relative_to(place).as_posix() not in made for path in place.rglob("*.png"))
+        if others:
+            log.warning("%s also holds pictures that this evaluation did not make: %d", place, others)
 
 
 def _sum(matrices: Sequence[SparseCounts]) -> npt.NDArray[np.int64]:

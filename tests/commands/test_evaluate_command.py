@@ -159,6 +159,14 @@ def test_the_first_pictures_alone(run, checkpoint, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_predictions_of_an_earlier_evaluation_are_told_of(run, checkpoint):
+    first = run("evaluate", f"checkpoint={checkpoint}", "output=out").worked()
+    assert "did not make" not in first.err
+    again = run("evaluate", f"checkpoint={checkpoint}", "first_n=1", "crf=none", "output=out").worked()
+    assert "out/predictions also holds pictures that this evaluation did not make: 2" in again.err
+    assert "out/predictions_crf also holds pictures that this evaluation did not make: 3" in again.err
+
+
 def test_a_section_is_laid_over_the_checkpoints(run, checkpoint, tmp_path):
     overlays = ["crf.iterations=5", "inference=multi_scale_flip", "inference.scales=[1.0,1.5]"]
     run("evaluate", f"checkpoint={checkpoint}", *overlays, "split=train", "output=out").worked()

@@ -72,9 +72,7 @@ def _check_no_folder_of_runs(folder: Path) -> None:
     checkpoints = [path for path in folder.glob(f"*/{CHECKPOINTS}/*.ckpt") if path.is_file()]
     if checkpoints:
         latest = max(checkpoints, key=lambda path: path.stat().st_mtime).parent.parent
-        raise InputError(
-            f"checkpoint: {folder} is not a run's folder but holds runs; the latest is {latest}."
-        )
+        raise InputError(f"checkpoint: {folder} is not a run's folder but holds runs; the latest is {latest}.")
 
 
 def load_checkpoint(path: str) -> tuple[Plain, Tensors]:
