@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -200,3 +200,15 @@ def test_auto_says_what_it_takes_and_why(
     assert record.levelno == level
     assert f"backend {taken}" in record.message
     assert ("C++ compiler" in record.message) == (taken != "native")
+
+
+def test_arguments_of_other_types_are_named(picture: Callable[..., Any]) -> None:
+    probs, image = picture(3, 8, 9)
+    other: Any = {"iterations": 3}
+    with pytest.raises(ValueError, match=r"params = .*expected CRFParams"):
+        DenseCRF(other)
+    for kernels in (3, [3]):
+        with pytest.raises(ValueError, match=r"kernels = .*expected a sequence of kernels"):
+            DenseCRF()(probs, image, kernels=cast(Any, kernels))
+    with pytest.raises(ValueError, match="expected sequences"):
+        DenseCRF().batch([probs], cast(Any, None))

@@ -57,6 +57,23 @@ def test_any_number_of_labels(
     assert_same(refined, params, probs, image, backend="torch")
 
 
+@pytest.mark.parametrize("half_resolution", [False, True])
+@pytest.mark.parametrize(("K", "threshold"), [(2, 0.6), (4, 0.4), (21, 0.05), (150, 0.01)])
+@pytest.mark.parametrize("start", ["unary", "initial"])
+def test_no_label_needs_messages(K: int, threshold: float, start: str, half_resolution: bool) -> None:
+    """All are below the threshold, from the start or after an update."""
+    rng = np.random.default_rng(0)
+    scores = np.full((K, 40, 50), 1 / K, np.float32)
+    initial = None if start == "unary" else rng.dirichlet(np.ones(K), (40, 50)).transpose(2, 0, 1).astype(np.float32)
+    image = rng.integers(0, 256, (40, 50, 3), np.uint8)
+    params = CRFParams(
+        iterations=4, bilateral_weight=0.1, gaussian_weight=0.1, prune_below=threshold, half_resolution=half_resolution
+    )
+    refined = DenseCRF(params, "native", num_threads=2)(scores, image, initial=initial)
+    assert np.abs(refined - 1 / K).max() < 0.2 / K
+    np.testing.assert_allclose(refined.sum(axis=0), 1, atol=1e-5)
+
+
 @pytest.fixture
 def like_a_large_picture() -> Iterator[None]:
     native._native.set_large_bytes(0)
@@ -199,6 +216,30 @@ for height, width in ((375, 500), (333, 500), (500, 375)):
 def test_a_process_that_keeps_grids_and_memory_ends_well() -> None:
     done = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+LEFT_WORKING = """
+import sys, threading, time
+import numpy as np
+from deeplab.crf import DenseCRF
+
+crf = DenseCRF(backend="native", num_threads=2)
+scores, image = np.full((5, 50, 50), 0.2, np.float32), np.zeros((50, 50, 3), np.uint8)
+
+def work():
+    while True:
+        crf(scores, image)
+
+for _ in range(2):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.2)
+sys.exit(7)
+"""
+
+
+def test_a_process_that_leaves_threads_at_work_has_its_own_status() -> None:
+    done = subprocess.run([sys.executable, "-c", LEFT_WORKING], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (7, "")
 
 
 FORKS = """

@@ -20,6 +20,8 @@ from deeplab.crf.kernels import (
 from deeplab.crf.problem import Problem, Refinement
 from deeplab.crf.unary import softmax, unary_energy
 
+LEAST = 1e-35  # of a marginal whose logarithm is taken: a backend's exponential may be 0 below it, and another's not
+
 
 def approximate(problem: Problem, run: Callable[[Problem], Refinement], selects_labels: bool = False) -> Refinement:
     """Refine with `run`, by way of a smaller problem if the parameters ask for one.
@@ -80,8 +82,7 @@ def _at_half_size(problem: Problem, run: Callable[[Problem], Refinement]) -> Ref
     # What the neighbours of a pixel say, log Q + U, is smooth; its own evidence U is not, and is taken at full size.
     small = halved(problem)
     result = run(small)
-    tiny = np.finfo(np.float32).tiny
-    messages = np.log(np.maximum(result.marginals, tiny)) + unary_energy(small.scores, small.params.unary)
+    messages = np.log(np.maximum(result.marginals, np.float32(LEAST))) + unary_energy(small.scores, small.params.unary)
     H, W = problem.shape
     energy = unary_energy(problem.scores, problem.params.unary)
     energy -= _doubled(_doubled(messages, 1)[:, :H], 2)[:, :, :W]

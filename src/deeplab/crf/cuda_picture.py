@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deeplab.crf.approximations import LEAST
 from deeplab.crf.cuda_lattice import PixelSource
 from deeplab.crf.kernels import BilateralKernel, FeatureKernel, Kernel, SpatialKernel, features, features_fit
 from deeplab.crf.params import CRFParams
 from deeplab.crf.problem import check_compatibility, image_fits, initial_fits, numpy_image, numpy_scores, scores_fit
 from deeplab.crf.unary import CLIP, check_range, check_scores
-
-_TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +121,7 @@ def halved(picture: CudaPicture) -> CudaPicture:
 def enlarged(small: CudaPicture, marginals: Tensor, picture: CudaPicture) -> Tensor:
     """Join what the neighbours say at half the size with the evidence at full size: marginals (K, H, W)."""
     kept = torch.tensor(picture.labels, device=marginals.device)
-    messages = torch.log(marginals[kept].clamp(min=_TINY)) + _energy(small.scores[kept], small.params.unary)
+    messages = torch.log(marginals[kept].clamp(min=LEAST)) + _energy(small.scores[kept], small.params.unary)
     _, H, W = picture.scores.shape
     energy = _energy(picture.scores[kept], picture.params.unary)
     energy -= _doubled(_doubled(messages, 1)[:, :H], 2)[:, :, :W]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ class DenseCRF:
     kernels: further kernels for every picture, beside the two of the parameters (weight 0 removes those).
 
     Raises:
-        ValueError: if the backend does not exist or is not installed.
+        ValueError: if the backend does not exist or is not installed, or if an argument is none of these.
     """
 
     def __init__(
@@ -36,12 +36,14 @@ class DenseCRF:
     ) -> None:
         backends.check_threads(num_threads)
         backends.check(backend)
+        if not isinstance(params, CRFParams | None):
+            raise ValueError(f"params = {params!r}: expected CRFParams, or None for its defaults")
         self.params = CRFParams() if params is None else params
         self._auto = backend == "auto"
         self._elsewhere: str | None = None if self._auto else backend
         self._on_gpu: str | None = None
         self._num_threads = num_threads
-        self._kernels = tuple(kernels)
+        self._kernels = _checked_kernels(kernels)
 
     @property
     def backend(self) -> str:
@@ -88,6 +90,8 @@ class DenseCRF:
         Raises:
             ValueError: if there are not as many images as score maps.
         """
+        if not (hasattr(probs, "__len__") and hasattr(images, "__len__")):
+            raise ValueError(f"expected sequences of score maps and images, not {type(probs)} and {type(images)}")
         if len(probs) != len(images):
             raise ValueError(f"{len(probs)} score maps but {len(images)} images: give one image a map")
         if len(probs) and all(self._backend_for(scores) == "cuda" for scores in probs):
@@ -103,7 +107,8 @@ class DenseCRF:
         return self._on_gpu
 
     def _all_kernels(self, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:
-        return tuple(k for k in (*self.params.kernels(), *self._kernels, *kernels) if k.weight > 0)
+        own = _checked_kernels(kernels)
+        return tuple(k for k in (*self.params.kernels(), *self._kernels, *own) if k.weight > 0)
 
     def _refine(
         self, probs: Any, image: Any, kernels: Sequence[FeatureKernel], initial: Any, trace: bool
@@ -137,6 +142,15 @@ class DenseCRF:
             )
             for scores, result in zip(probs, results, strict=True)
         ]
+
+
+def _checked_kernels(kernels: Any) -> tuple[Kernel, ...]:
+    """Raise ValueError for what is no sequence of kernels."""
+    given = tuple(kernels) if isinstance(kernels, Iterable) else (kernels,)
+    for kernel in given:
+        if not isinstance(kernel, Kernel):
+            raise ValueError(f"kernels = {kernels!r}: expected a sequence of kernels, such as FeatureKernel")
+    return given
 
 
 def _like(result: FloatArray, given: Any) -> Any:

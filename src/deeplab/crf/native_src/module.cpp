@@ -42,6 +42,15 @@ using crf::FeatureRange;
 int threads(int asked) { return asked > 0 ? asked : crf::max_threads(); }
 
 // A kernel's lattice or grid.
+// Lets other threads of Python work. pybind11's own has a destructor that does not throw: where Python has shut down meanwhile
+// it ends the threads that come back, by unwinding their stacks, and that destructor made an abort of it.
+struct WithoutLock {
+    WithoutLock() : state(PyEval_SaveThread()) {}
+    WithoutLock(const WithoutLock&) = delete;
+    ~WithoutLock() noexcept(false) { PyEval_RestoreThread(state); }
+    PyThreadState* state;
+};
+
 struct Kernel {
     std::shared_ptr<const crf::Lattice> lattice;
     std::shared_ptr<const crf::Grid> grid;
@@ -50,7 +59,7 @@ struct Kernel {
 };
 
 Kernel spatial(int64_t height, int64_t width, float xy_std, bool symmetric, bool allow_grid, int num_threads) {
-    py::gil_scoped_release release;
+    const WithoutLock release;
     if (allow_grid && crf::suits_grid(height, width, xy_std))
         return {nullptr, crf::grid_of(height, width, xy_std, symmetric, threads(num_threads))};
     const std::vector<FeatureRange> ranges = {{0, (width - 1) / xy_std}, {0, (height - 1) / xy_std}};
@@ -72,7 +81,7 @@ Kernel bilateral(const ByteArray& image, float xy_std, float rgb_std, bool symme
     const uint8_t* rgb = image.data();
     const FeatureRange colour = {0, 255 / rgb_std};
     const std::vector<FeatureRange> ranges = {{0, (width - 1) / xy_std}, {0, (height - 1) / xy_std}, colour, colour, colour};
-    py::gil_scoped_release release;
+    const WithoutLock release;
     float shade[256];
     for (int i = 0; i < 256; ++i) shade[i] = float(i) / rgb_std;
     return {crf::build_lattice(
@@ -92,7 +101,7 @@ Kernel bilateral(const ByteArray& image, float xy_std, float rgb_std, bool symme
 Kernel features(const FloatArray& values, bool symmetric, int num_threads) {
     const int64_t F = values.shape(0), N = values.shape(1);
     const float* data = values.data();
-    py::gil_scoped_release release;
+    const WithoutLock release;
     std::vector<FeatureRange> ranges;
     for (int64_t f = 0; f < F; ++f) {
         const auto [low, high] = std::minmax_element(data + f * N, data + (f + 1) * N);
@@ -126,7 +135,7 @@ py::tuple ranges(const FloatArray& scores, int num_threads) {
     const int64_t N = scores.shape(1) * scores.shape(2), K = int64_t(planes.size());
     std::vector<float> lowest(K), highest(K);
     {
-        py::gil_scoped_release release;
+        const WithoutLock release;
         crf::parallel_for(K, threads(num_threads), [&](int64_t k) {
             lowest[k] = highest[k] = planes[k][0];
             if (crf::simd().range(planes[k], N, lowest[k], highest[k])) return;
@@ -142,7 +151,7 @@ std::vector<float> tops(const FloatArray& logits, int num_threads) {
     const std::vector<const float*> planes = planes_of(logits);
     const int64_t N = logits.shape(1) * logits.shape(2);
     std::vector<float> top;
-    py::gil_scoped_release release;
+    const WithoutLock release;
     crf::find_tops(planes, N, true, threads(num_threads), top);
     return top;
 }
@@ -173,7 +182,7 @@ py::tuple mean_field(const FloatArray& scores, const std::vector<std::pair<Kerne
     auto* result = new crf::MeanFieldResult;
     py::capsule owner(result, [](void* p) { delete static_cast<crf::MeanFieldResult*>(p); });
     {
-        py::gil_scoped_release release;
+        const WithoutLock release;
         *result = crf::mean_field(scores.data(), int(K), H, W, list, options);
     }
     const std::vector<py::ssize_t> shape = {K, H, W};

@@ -11,8 +11,9 @@ namespace crf {
 constexpr int kMaxLanes = 32;  // labels filtered at once; more are done in turns
 
 // The length of a pixel's row of so many labels, and of the rows of a kernel, of a vertex or a cell, which are read more often.
+// Where no label needs messages rows have room for some all the same.
 constexpr int lanes_of(int labels) { return labels <= 4 ? 4 : (labels + 7) / 8 * 8; }
-constexpr int kernel_lanes_of(int labels) { return (labels + 3) / 4 * 4; }
+constexpr int kernel_lanes_of(int labels) { return labels <= 4 ? 4 : (labels + 3) / 4 * 4; }
 
 struct EmbedPlan {
     int dimension;

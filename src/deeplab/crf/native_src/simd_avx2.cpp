@@ -3,6 +3,7 @@
 #include "simd.hpp"
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <vector>

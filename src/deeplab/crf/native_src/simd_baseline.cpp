@@ -2,6 +2,7 @@
 #include "simd.hpp"
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <vector>
