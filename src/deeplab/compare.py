@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deeplab.config.options import VALUED
 from deeplab.errors import InputError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def with_runs(arguments: list[str]) -> list[str]:
             paths.append(argument)
         else:
             others.append(argument)
-        takes_value = argument in ("--config-dir", "-cd", "--cfg", "-c", "--config-name", "-cn", "--config-path", "-cp")
+        takes_value = not takes_value and argument in VALUED
     quoted = ",".join(_quoted(path) for path in paths)
     return [*others, f"runs=[{quoted}]"] if paths else others
 

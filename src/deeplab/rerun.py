@@ -27,11 +27,11 @@ def main() -> None:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(HELP)
         sys.exit(0 if arguments else 2)
-    from deeplab.config.launch import check_options
+    from deeplab.config.options import apart, check_options
 
     try:
         check_options(arguments)
-        flags, given = _apart(arguments)
+        flags, given = apart(arguments)
         if not given:
             raise InputError("no run is named; give the folder of a run, which holds run.json.")
         sys.argv = ["deeplab train", *flags, *_arguments(Path(given[0]).expanduser(), given[1:])]
@@ -57,19 +57,6 @@ def _arguments(folder: Path, given: list[str]) -> list[str]:
         return arguments_to_repeat(folder, quote_paths(given))
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(f"{folder} cannot be composed with today's conf/: {explain(error)}") from error
-
-
-def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Tell Hydra's flags from the folder and the overrides."""
-    flags: list[str] = []
-    given: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        if argument in ("--cfg", "--config-dir"):
-            flags += [argument, next(rest, "")]
-        else:
-            (flags if argument.startswith("-") else given).append(argument)
-    return flags, given
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 def train(config: "DictConfig", folder: Path) -> None:
     """Train and evaluate as `config` says; everything that is written lies in `folder`."""
+    import torch
+
     from deeplab.config.build import (
         build_data,
         build_loggers,
@@ -35,7 +37,7 @@ def train(config: "DictConfig", folder: Path) -> None:
     from deeplab.config.from_checkpoint import check_resume
     from deeplab.config.preflight import to_plain
     from deeplab.config.recorded import recorded
-    from deeplab.config.resume import resume_from
+    from deeplab.config.resume import leave_another_run_alone, resume_from
     from deeplab.initial_weights import place_initial_weights
     from deeplab.scoring import discard_scores, score
     from deeplab.training.leaving import Leaving
@@ -46,24 +48,30 @@ def train(config: "DictConfig", folder: Path) -> None:
 
     plain = to_plain(config)
     check(plain)
+    with torch.device("meta"):
+        draft = build_network(plain["model"], len(plain["data"]["class_names"]))
+    check_crop(plain, draft)
+    freeze(draft, plain["optim"]["freeze"])
+    data = build_data(plain, draft)
     resume = resume_from(plain["resume"], folder)
+    goes_on = resume is not None and folder.resolve() in resume.resolve().parents
     if resume is not None:
-        check_resume(plain, resume)
+        check_resume(plain, draft, data, resume)
+    if not goes_on:
+        leave_another_run_alone(folder)
     record = RunRecord(folder, name=plain["name"], seed=plain["seed"], **recorded(plain))
     with Leaving() as leaving, record, Ranks(leaving, plain["trainer"]["lost_after"], record.end) as ranks:
         seed_everything(plain["seed"])
         place_initial_weights(plain)
         weights = read_initial_weights(plain)
         network = build_network(plain["model"], len(plain["data"]["class_names"]))
-        check_crop(plain, network)
-        if resume is not None and folder.resolve() in resume.resolve().parents:
+        if goes_on:
             record.go_on()
         else:
             discard_scores(folder)
         freeze_bn = initialise(network, plain, weights)
         freeze(network, plain["optim"]["freeze"])
         prepare_network(network, plain["trainer"])
-        data = build_data(plain, network)
         if record.is_writer:
             record.update(data=data.fingerprints())
             _tell_differences(plain["rerun_of"], folder)

@@ -3,6 +3,7 @@
 import copy
 import csv
 import fcntl
+import json
 import os
 import shutil
 
@@ -136,9 +137,16 @@ def a_nan(path, content):
     return [key.removeprefix("network."), "holds nan"]
 
 
+def a_text_for_a_tensor(path, content):
+    changed = copy.deepcopy(content)
+    changed["state_dict"][next(iter(changed["state_dict"]))] = "text"
+    torch.save(changed, path)
+    return ["not a checkpoint of deeplab train"]
+
+
 FILES = [missing, folder, truncated, empty, a_text, weights_alone, a_list, another_programs, pickled_code]
 TAMPERED = [code_as_network, code_within_network, code_as_layout, code_as_schedule]
-TAMPERED += [another_shape, a_tensor_less, a_tensor_more, a_nan]
+TAMPERED += [another_shape, a_tensor_less, a_tensor_more, a_nan, a_text_for_a_tensor]
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +179,9 @@ def test_evaluate_refuses(use, content, tmp_path, mistake):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("mistake", [missing, pickled_code, code_as_network, another_shape], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "mistake", [missing, pickled_code, code_as_network, another_shape, a_nan], ids=lambda m: m.__name__
+)
 @pytest.mark.parametrize("command", [PREDICT, RESUME])
 def test_predict_and_resume_refuse(use, content, tmp_path, command, mistake):
     path = tmp_path / "bad.ckpt"
@@ -289,6 +299,17 @@ def test_a_runs_folder_repeats_its_command_line(tmp_path):
         continued([f"resume={folder}"])
 
 
+@pytest.mark.parametrize("option", [["--config-dir", "mine"], ["--config-dir=mine"], []], ids=str)
+def test_a_run_with_own_configuration_files_is_resumed(run, scenes, tmp_path, option):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "own.yaml").write_text("# @package _global_\noptim: {lr: 0.003}\n")
+    own = ["--config-dir", "mine", "experiment=own", *scenes, "evaluate=none", "hydra.run.dir=run"]
+    run("train", *own).worked()
+    run("train", *option, "resume=run", "optim.max_steps=3").worked()
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["steps"], record["config"]["optim"]["lr"]) == (3, 0.003)
+
+
 def test_resume_goes_on(use, checkpoint, tmp_path):
     use(RESUME, checkpoint).worked()
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
@@ -298,9 +319,15 @@ def test_resume_goes_on(use, checkpoint, tmp_path):
 def test_a_refused_resume_leaves_the_run_as_it_was(run, scenes, tmp_path):
     run("train", *scenes, "evaluate=none", "hydra.run.dir=run").worked()
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    changed = [*scenes, "model/head=large_fov", "resume=auto", "hydra.run.dir=run"]
-    run("train", *changed).refused("another network")
-    run("train", *scenes, "optim.lr=-1", "resume=auto", "hydra.run.dir=run").refused("optim.lr=-1.0")
+    going_on = ["resume=auto", "hydra.run.dir=run"]
+    run("train", *scenes, "model/head=large_fov", *going_on).refused("another network")
+    run("train", *scenes, "optim.lr=-1", *going_on).refused("optim.lr=-1.0")
+    stride = run("train", *scenes, "model.backbone.output_stride=16", *going_on)
+    stride.refused("it was trained with model.backbone.output_stride=8, this run has 16")
+    run("train", *scenes, "data.layout.sizes.train=6", *going_on).refused("other training pictures (8 of them)")
+    run("train", *scenes, "optim.max_steps=1", *going_on).refused("step 2", "optim.max_steps=1 has been passed")
+    run("train", *scenes, "seed=1", "hydra.run.dir=run").refused("checkpoints of another run", "resume=")
+    run("evaluate", "checkpoint=run", "output=run").refused("output=run", "folder of a training")
     after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     log = tmp_path / "run" / "train.log"
     assert b"another network" in after.pop(log) and before.pop(log)
@@ -308,7 +335,7 @@ def test_a_refused_resume_leaves_the_run_as_it_was(run, scenes, tmp_path):
 
 
 def test_two_commands_do_not_share_a_folder(run, scenes, checkpoint, tmp_path):
-    run("train", *scenes, "evaluate=none", "hydra.run.dir=run").worked()
+    run("evaluate", f"checkpoint={checkpoint}", "output=run").worked()
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     folder = os.open(tmp_path / "run", os.O_RDONLY)
     try:
@@ -321,8 +348,8 @@ def test_two_commands_do_not_share_a_folder(run, scenes, checkpoint, tmp_path):
     run("evaluate", f"checkpoint={checkpoint}", "output=run").worked()
 
 
-def test_no_scores_of_an_earlier_run_stay(run, scenes, tmp_path):
-    run("train", *scenes, "hydra.run.dir=run").worked()
+def test_no_scores_of_an_earlier_run_stay(run, scenes, checkpoint, tmp_path):
+    run("evaluate", f"checkpoint={checkpoint}", "output=run").worked()
     assert (tmp_path / "run" / "metrics.json").is_file()
     run("train", *scenes, "optim.lr=1e30", "hydra.run.dir=run").refused("NaN or infinite")
     assert not (tmp_path / "run" / "metrics.json").exists() and not (tmp_path / "run" / "per_picture.npz").exists()

@@ -111,6 +111,13 @@ IMPOSSIBLE = [
     ("data.scales=1.0", ["data.scales=1.0", "give a list"], []),
     ("data.scales=null", ["data.scales=None", "give a list"], []),
     ("data.val_split=vall", ["split vall", "train, val, test"], []),
+    ("data.layout=null", ["data.layout=None", "data="], []),
+    ("data.class_names=[a,'']", ["data.class_names", "'' is no name"], []),
+    ("data.class_names=[true,b]", ["data.class_names", "True", "YAML", "quotes"], []),
+    ("optim.freeze=['']", ["optim.freeze", "no module ''"], []),
+    ("optim.freeze=[backbone,head]", ["optim.freeze", "nothing is left to train"], []),
+    ("optim.lr=1e38", ["optim.lr=1e+38", "at most 1e+30"], []),
+    ("paper=foo", ["paper=foo", "null"], []),
 ]
 
 

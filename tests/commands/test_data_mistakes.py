@@ -108,6 +108,9 @@ def test_data_that_cannot_be_used_are_named(run, data, own_data, mistake):
     written = {path for path in result.written() if path.startswith("run/")}
     # Before a validation the state is kept, so that a broken one can be taken up again.
     assert written <= {"run/metrics.csv", "run/checkpoints/last.ckpt"}
+    if mistake is without_root:  # known before anything is written
+        assert not (result.folder / "run").exists()
+        return
     record = json.loads((result.folder / "run" / "run.json").read_text())
     assert record["state"] == "failed"
     assert parts[0] in record["error"]

@@ -159,6 +159,14 @@ def test_the_first_pictures_alone(run, checkpoint, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_refused_evaluation_leaves_an_earlier_one(run, checkpoint, tmp_path):
+    run("evaluate", f"checkpoint={checkpoint}", "output=out").worked()
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    for mistake, part in (("crf.compatibility=[[0]]", "crf.compatibility"), ("split=nowhere", "nowhere")):
+        run("evaluate", f"checkpoint={checkpoint}", "output=out", mistake).refused(part)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
 def test_predictions_of_an_earlier_evaluation_are_told_of(run, checkpoint):
     first = run("evaluate", f"checkpoint={checkpoint}", "output=out").worked()
     assert "did not make" not in first.err
@@ -231,6 +239,7 @@ MISTAKES = [
     (["split=nonexistent"], ["images/nonexistent", "['train', 'val']"]),
     (["split=nowhere/list.txt"], ["nowhere/list.txt", "no such list"]),
     (["data=scenes"], ["8 classes", "has 3", "the same classes"]),
+    (["data.layout=null"], ["data.layout=None"]),
     (["data=voc12"], ["No value for data.root"]),
     (["data.root=nowhere"], ["nowhere/images", "no such folder", "data.root"]),
     (["output=a_file/out"], ["a_file/out", "Not a directory"]),

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from deeplab.config.launch import flags_first, import_from_the_same_places, import_uncollected, quote_paths
+from deeplab.config.launch import import_from_the_same_places, import_uncollected, quote_paths
+from deeplab.config.options import apart
 
 AWKWARD = [
     "My Photos (1)",
@@ -65,8 +66,8 @@ def test_sections_and_lists_are_no_paths(argument: str) -> None:
 
 def test_options_may_stand_anywhere():
     given = ["seed=0,1", "-m", "name=x", "--config-dir", "a=b", "--cfg", "job", "~callbacks", "+trainer.x=1"]
-    wanted = ["-m", "--config-dir", "a=b", "--cfg", "job", "seed=0,1", "name=x", "~callbacks", "+trainer.x=1"]
-    assert flags_first(given) == wanted
+    options = ["-m", "--config-dir", "a=b", "--cfg", "job"]
+    assert apart(given) == (options, ["seed=0,1", "name=x", "~callbacks", "+trainer.x=1"])
 
 
 def test_garbage_is_collected_again_after_an_import(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ from deeplab.config.check import GIVEN_LATER, check, check_crop, check_numbers
 from deeplab.config.explain import added_keys, conf_dir, primary_config
 from deeplab.config.from_checkpoint import overlay
 from deeplab.config.help import PAGES
-from deeplab.config.launch import flags_first, quote_paths
+from deeplab.config.launch import quote_paths
+from deeplab.config.options import apart
 from deeplab.config.preflight import preflight, to_plain
 from deeplab.config.sweep_arguments import KEYS, expand
 from deeplab.convert_weights import named
@@ -258,7 +259,7 @@ def check_line(line: str) -> None:
         return
     words = words[1 + name.count(" ") :]
     if name == "train" and set(KEYS) & {word.split("=")[0] for word in words}:
-        words = flags_first(expand(words))
+        words = [word for part in apart(expand(words)) for word in part]
     before = {"compare": with_runs, "weights convert": named}.get(name, list)
     command = parsed(before(words))
     if command.flags.keys() & {"--help", "--cfg"}:

@@ -146,9 +146,11 @@ def freeze(network: DeepLab | MultiScale, names: list[str]) -> None:
     base = network.network if isinstance(network, MultiScale) else network
     modules = dict(base.named_modules())
     for name in names:
-        if name not in modules:
+        if name not in modules or not name:
             raise InputError(f"optim.freeze: the network has no module '{name}'; `deeplab model` lists them.")
         modules[name].requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise InputError(f"optim.freeze={names}: nothing is left to train.")
 
 
 def build_data(config: Plain, network: DeepLab | MultiScale) -> SegmentationData:

@@ -51,7 +51,7 @@ NOT_AN_OPTION = {
     "accumulate_grad_batches": "optim.global_batch_size, of which data.batch_size_per_device go at once",
     "gradient_clip_val": "optim.gradient_clip",
 }
-AT_MOST = {"trainer.num_threads": 1024}
+AT_MOST = {"trainer.num_threads": 1024, "optim.lr": 1e30}
 
 
 def check(config: Plain) -> None:
@@ -78,6 +78,9 @@ def check(config: Plain) -> None:
         raise InputError(
             f"trainer.if_checkpoint_fails={config['trainer']['if_checkpoint_fails']}: choose stop or go_on."
         )
+    check_data(config["data"])
+    if not isinstance(config["paper"], dict | None):
+        raise InputError(f"paper={config['paper']}: give the paper's numbers as {{table: '3', miou: 0.6896}}, or null.")
     _check_class_weights(config["optim"].get("class_weights"), config["data"]["class_names"])
     check_device(config["trainer"])
     _check_monitors(config)
@@ -93,6 +96,20 @@ def _check_class_weights(weights: list[float] | None, class_names: list[str]) ->
         )
     if not all(0 <= each < math.inf for each in weights) or not any(weights):
         raise InputError(f"optim.class_weights={weights}: give finite numbers of at least 0, not all of them 0.")
+
+
+def check_data(data: Plain) -> None:
+    """Raise InputError for class names that are none, and for a data set without a layout."""
+    for name in data["class_names"]:
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f"data.class_names: {name!r} is no name; give each class a text.")
+        if name in ("True", "False"):
+            raise InputError(
+                f"data.class_names: {name} is what YAML makes of yes, no, on, off, true and false; put such a name in "
+                "quotes."
+            )
+    if not isinstance(data["layout"], dict):
+        raise InputError(f"data.layout={data['layout']}: it says how the files lie; choose a data set by data=.")
 
 
 def check_numbers(config: Plain) -> None:

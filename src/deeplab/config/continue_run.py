@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from deeplab.config.options import apart
 from deeplab.errors import InputError
 
 RESUME = re.compile(r"^resume=(['\"]?)(?P<folder>.*)\1$", re.S)
@@ -36,7 +37,16 @@ def continued(arguments: list[str]) -> list[str]:
         raise InputError(
             f"resume={folder}: {path} is no list of overrides; give the command line again with resume=auto."
         )
-    flags = [each for each in arguments if each.startswith("-")]
-    given = [each for each in arguments if not each.startswith("-") and not RESUME.match(each)]
+    options, overrides = apart(arguments)
+    if not any(each.partition("=")[0] in ("--config-dir", "-cd") for each in options):
+        options += [f"--config-dir={each}" for each in _config_dirs(folder)]
+    given = [each for each in overrides if not RESUME.match(each)]
     kept = [str(each) for each in before if not RESUME.match(str(each))]
-    return [*flags, *kept, *given, "resume=auto", f"hydra.run.dir={folder.resolve()}"]
+    return [*options, *kept, *given, "resume=auto", f"hydra.run.dir={folder.resolve()}"]
+
+
+def _config_dirs(folder: Path) -> list[str]:
+    """The folder of one's own configuration files that the run was given, if it is still there."""
+    from deeplab.reporting.run_files import read_run_if_any
+
+    return [str(each) for each in read_run_if_any(folder).get("config_dirs", []) if Path(str(each)).is_dir()]

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -22,11 +22,15 @@ from deeplab.models.weight_values import check_values
 from deeplab.reporting.repetition import ABSENT, config_differences
 from deeplab.reporting.run_files import BEST, CHECKPOINTS, LAST
 
+if TYPE_CHECKING:
+    from deeplab.data.module import SegmentationData
+
 Plain = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
 PREFIX = "network."
 # What makes another training of it; what a run may change on the way, as its length, is not among them.
 SAME_ON_RESUME = (
+    "model",
     "optim.optimizer._target_",
     "optim.freeze",
     "optim.freeze_bn",
@@ -85,22 +89,26 @@ def load_checkpoint(path: str) -> tuple[Plain, Tensors]:
     return checkpoint[CHECKPOINT_KEY]["config"], _network_tensors(checkpoint)
 
 
-def check_resume(config: Plain, path: Path) -> None:
+def check_resume(config: Plain, network: DeepLab | MultiScale, data: "SegmentationData", path: Path) -> None:
     """Raise InputError for a checkpoint from which this training cannot go on, and say what else it changes.
 
-    Nothing is written before: the folder may be that of the run that wrote the checkpoint.
+    Nothing is written before: the folder may be that of the run that wrote the checkpoint. network: of the
+    configuration, its values do not matter.
     """
     checkpoint = _read(str(path), "resume")
     if any(not checkpoint.get(key) for key in TRAINING_STATE):
         raise InputError(f"resume={path}: it has a network but no state of training; start from it by init.path.")
-    with torch.device("meta"):
-        network = build_network(config["model"], len(config["data"]["class_names"]))
-    misfits = sorted(_misfits(network, _network_tensors(checkpoint)))
+    tensors = _network_tensors(checkpoint)
+    misfits = sorted(_misfits(network, tensors))
     if misfits:
         raise InputError(
             f"resume={path}: it holds another network than this configuration builds ({len(misfits)} tensors differ, "
             f"for example {misfits[0]}); resume with the configuration that it was trained with."
         )
+    _check_values(tensors, f"resume={path}")
+    step, last = checkpoint.get("global_step"), config["optim"]["max_steps"]
+    if isinstance(step, int) and step > last:
+        raise InputError(f"resume={path}: it is of step {step}, and optim.max_steps={last} has been passed.")
     before = checkpoint[CHECKPOINT_KEY]["config"]
     changes = {key: (old, new) for key, old, new in config_differences(before, config) if old != ABSENT}
     for key in SAME_ON_RESUME:
@@ -109,9 +117,28 @@ def check_resume(config: Plain, path: Path) -> None:
                 raise InputError(
                     f"resume={path}: it was trained with {changed}={old}, this run has {new}; take the same."
                 )
+    _check_position(checkpoint, data, path)
     told = [f"{key}={new} (until now {old})" for key, (old, new) in changes.items() if key.startswith(TOLD_ON_RESUME)]
     if told:
         log.warning("From here on it is trained with %s", ", ".join(told))
+
+
+def _check_position(checkpoint: Plain, data: "SegmentationData", path: Path) -> None:
+    """Raise InputError if the checkpoint's position in the training data is none in `data`."""
+    try:
+        [position] = checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
+        data.train_dataloader().load_state_dict(position)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise InputError(f"resume={path}: {error}") from error
+        raise InputError(f"resume={path}: its state of training is damaged; start from it by init.path.") from error
+
+
+def _check_values(tensors: Tensors, source: str) -> None:
+    try:
+        check_values(tensors, source)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def overlay(carried: Plain, given: DictConfig) -> Plain:
@@ -123,7 +150,7 @@ def overlay(carried: Plain, given: DictConfig) -> Plain:
     for key, schema in (("data", DataConfig), ("inference", InferenceConfig), ("crf", CRFConfig)):
         section = given.get(key) or {}
         # A whole choice (data=voc12) stands alone: keys that only the other layout has would be in its way.
-        base = {} if key == "data" and "_target_" in section.get("layout", {}) else carried[key]
+        base = {} if key == "data" and "_target_" in (section.get("layout") or {}) else carried[key]
         node = OmegaConf.create({key: OmegaConf.structured(schema)})
         OmegaConf.set_struct(node[key], True)
         try:
@@ -156,10 +183,7 @@ def rebuild_network(config: Plain, tensors: Tensors, path: str) -> DeepLab | Mul
             f"{path} does not fit the network of its own configuration ({len(misfits)} tensors differ, for example "
             f"{misfits[0]}): the file or the code was changed; train again, or use the code that wrote it."
         )
-    try:
-        check_values(tensors, path)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    _check_values(tensors, path)
     network.load_state_dict(tensors)
     return network.eval()
 
@@ -197,8 +221,9 @@ def _is_ours(checkpoint: Any) -> bool:
         config = checkpoint[CHECKPOINT_KEY]["config"]
         sections = [config[key] for key in ("model", "data", "optim", "inference", "crf")]
         known = isinstance(config["seed"], int) and isinstance(config["name"], str)
-        return known and all(isinstance(each, dict) for each in [*sections, checkpoint["state_dict"]])
-    except (KeyError, TypeError, IndexError):
+        tensors = all(isinstance(each, torch.Tensor) for each in checkpoint["state_dict"].values())
+        return known and tensors and all(isinstance(each, dict) for each in [*sections, checkpoint["state_dict"]])
+    except (KeyError, TypeError, IndexError, AttributeError):
         return False
 
 
@@ -233,6 +258,6 @@ def _misfits(network: nn.Module, tensors: Tensors) -> set[str]:
 
 def _move_layout(carried: Plain, data: Plain) -> None:
     """Let a new data.root reach the layout, whose ${data.root} was resolved when the checkpoint was written."""
-    before, layout = carried["root"], data["layout"]
+    before, layout = carried["root"], data["layout"] or {}
     if before is not None and before == layout.get("root") == carried["layout"].get("root"):
         layout["root"] = data["root"]

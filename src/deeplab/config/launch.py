@@ -7,7 +7,6 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -26,6 +25,7 @@ from deeplab.config.continue_run import continued
 from deeplab.config.explain import added_keys, conf_dir, explain, primary_config
 from deeplab.config.help import help_text
 from deeplab.config.lost_reader import told_if_a_process_is_lost
+from deeplab.config.options import apart, check_options
 from deeplab.config.refused_call import FolderBefore, named_folder
 from deeplab.errors import CTRL_C, InputError, RunEndedError
 from deeplab.sweeping.sweep import SweepStoppedError
@@ -36,43 +36,9 @@ PATH_KEYS = re.compile(
     r"(?:[\w@/.]+\.)?(?:path|folder|root|images|masks|lists|probs|train_split|val_split|dir)))=(.*)$",
     re.S,
 )
-# Hydra's options that take the next argument as their value.
-VALUED = {
-    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
-    *("--experimental-rerun", "--info", "-i"),
-}
-# All that Hydra's parser knows; it would take the beginning of a name for the name.
-OPTIONS = {
-    *(each for each in VALUED if each.startswith("--")),
-    *("--", "--help", "--hydra-help", "--version", "--resolve", "--run", "--multirun", "--shell-completion"),
-}
 log = logging.getLogger(__name__)
 
 Task = Callable[[DictConfig, Path], float | None]  # the score, for sweepers that look for the best
-
-
-def flags_first(arguments: list[str]) -> list[str]:
-    """Put options before overrides, each part in its order: Hydra's parser refuses `seed=0,1 -m name=x`."""
-    flags: list[str] = []
-    overrides: list[str] = []
-    takes_value = False
-    for argument in arguments:
-        (flags if takes_value or argument.startswith("-") else overrides).append(argument)
-        takes_value = not takes_value and argument in VALUED
-    return flags + overrides
-
-
-def check_options(arguments: list[str]) -> None:
-    """Raise InputError for an option that there is not, with what to write in its place."""
-    takes_value = False
-    for argument, following in zip(arguments, [*arguments, "-"][1:], strict=True):
-        name, _, value = argument.partition("=")
-        if name.startswith("--") and name not in OPTIONS and not takes_value:
-            if near := get_close_matches(name, sorted(OPTIONS), 1, 0.78):
-                raise InputError(f"There is no option {name}; did you mean {near[0]}?")
-            value = value or ("VALUE" if following.startswith("-") or "=" in following else following)
-            raise InputError(f"There is no option {name}; write {name[2:].replace('-', '_')}={value}.")
-        takes_value = not takes_value and argument in VALUED
 
 
 def quote_paths(arguments: list[str]) -> list[str]:
@@ -135,9 +101,10 @@ def run(command: str, task: Task, imports: str | None = None) -> None:
         arguments = in_common_folder(arguments)
         job.before = FolderBefore(named_folder(arguments))
         check_options(arguments)
-        sys.argv[1:] = flags_first(quote_paths(arguments))
+        options, overrides = apart(quote_paths(arguments))
+        sys.argv[1:] = options + overrides  # Hydra's parser refuses `seed=0,1 -m name=x`
         if {"-h", "--help"} & set(sys.argv):
-            page = help_text(command, [each for each in sys.argv[1:] if not each.startswith("-")])
+            page = help_text(command, overrides)
             print(page, flush=True)  # here, and not at Python's exit, a closed pipe can be answered
         else:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=primary_config(command))(job.run)()

@@ -1,11 +1,9 @@
 """What a refused call leaves: nothing, where nothing was there before, and else what was."""
 
 from pathlib import Path
-from typing import Any
 
-from deeplab.errors import InputError
 from deeplab.reporting.liveness import process_facts
-from deeplab.reporting.run_files import read_run
+from deeplab.reporting.run_files import read_run_if_any
 
 HYDRAS = ".hydra"
 
@@ -20,11 +18,11 @@ class FolderBefore:
         self._named = folder is not None
         self._existed = folder is not None and folder.is_dir()
         self._hydra = {} if folder is None else _contents(folder / HYDRAS)
-        self._run = {} if folder is None else _record(folder)
+        self._run = {} if folder is None else read_run_if_any(folder)
 
     def bring_back(self, folder: Path) -> None:
         """Undo what Hydra wrote for this call, unless its run has begun, which `run.json` shows."""
-        record = _record(folder)
+        record = read_run_if_any(folder)
         if record != self._run and record.get("process") == process_facts():
             return
         for name, content in self._hydra.items():
@@ -51,14 +49,6 @@ def named_folder(arguments: list[str]) -> Path | None:
 
 def _contents(folder: Path) -> dict[str, bytes]:
     return {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()} if folder.is_dir() else {}
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    """What `run.json` says, nothing where there is none."""
-    try:
-        return read_run(folder)
-    except InputError:
-        return {}
 
 
 def _is_bare(folder: Path) -> bool:

@@ -5,12 +5,21 @@ import os
 from pathlib import Path
 
 from deeplab.errors import InputError
+from deeplab.reporting.first_process import is_first_process
 from deeplab.reporting.run_files import CHECKPOINTS, LAST
 from deeplab.training.checkpoints import newest_checkpoint
 
 AUTO = "auto"
 
 log = logging.getLogger(__name__)
+
+
+def leave_another_run_alone(folder: Path) -> None:
+    """Raise InputError if the folder of a run that starts anew holds the checkpoints of another."""
+    if is_first_process() and any((folder / CHECKPOINTS).glob("*.ckpt")):
+        raise InputError(
+            f"{folder} holds the checkpoints of another run; go on with it by resume={folder}, or name another folder."
+        )
 
 
 def resume_from(resume: str | None, folder: Path) -> Path | None:

@@ -148,6 +148,14 @@ def read_run(folder: Path) -> dict[str, Any]:
     return document
 
 
+def read_run_if_any(folder: Path) -> dict[str, Any]:
+    """Return what `run.json` says, nothing where there is none that can be read."""
+    try:
+        return read_run(folder)
+    except InputError:
+        return {}
+
+
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all.
 
