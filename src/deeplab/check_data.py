@@ -18,6 +18,7 @@ def check_data(config: "DictConfig", folder: Path) -> None:
     """
     from rich.console import Console
 
+    from deeplab.config.check import check_data_section
     from deeplab.config.make import make
     from deeplab.config.preflight import preflight, to_plain
     from deeplab.config.processes import worker_count
@@ -34,6 +35,7 @@ def check_data(config: "DictConfig", folder: Path) -> None:
         raise InputError(f"data={data['name']}: its pictures are generated, there are no files to check.")
     if own["workers"] is not None and own["workers"] < 1:
         raise InputError(f"workers={own['workers']}: it must be at least 1, or null for one a core.")
+    check_data_section(data)
     rule = LabelRule(len(data["class_names"]), data["label_map"], data["ignore_label"])
     splits = own["splits"] or list(dict.fromkeys([data["train_split"], data["val_split"]]))
     sheets = None if own["output"] is None else _sheets(data, rule, Path(own["output"]).expanduser())

@@ -15,7 +15,7 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
     """Write metrics.json, per_picture.npz, predictions and pictures into `output`, or else into `folder`."""
     from deeplab.config.build import build_data, build_module, prepare_network
     from deeplab.config.build_crf import build_dense_crf
-    from deeplab.config.check import check_data, check_device, check_numbers
+    from deeplab.config.check import check_data_section, check_device, check_numbers
     from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network, which_checkpoint
     from deeplab.config.preflight import preflight, to_plain
     from deeplab.reporting.run_files import read_run_if_any
@@ -34,7 +34,7 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
     plain = overlay(carried, config)
     plain.update({key: own[key] for key in ("trainer", "save_predictions", "num_pictures")})
     check_numbers(plain)
-    check_data(plain["data"])
+    check_data_section(plain["data"])
     preflight({"data": plain["data"]})
     network = rebuild_network(plain, tensors, checkpoint)
     build_dense_crf(plain["crf"], len(plain["data"]["class_names"]))

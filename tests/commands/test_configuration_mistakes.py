@@ -121,6 +121,13 @@ IMPOSSIBLE = [
 ]
 
 
+@pytest.mark.parametrize("crf", ["none", "default"])
+def test_a_network_that_diverged_in_its_last_step_is_not_scored(run, scenes, tmp_path, crf):
+    more = ["optim.lr=1e30", "optim.max_steps=1", f"crf={crf}", "hydra.run.dir=run"]
+    run("train", *scenes, *more).refused("scores are NaN or infinite", "lower rate")
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
 @pytest.mark.parametrize(("overrides", "parts"), MISSPELT, ids=lambda value: str(value[0]))
 def test_what_does_not_exist_is_named_and_what_is_near_it(run, overrides, parts):
     result = run("train", *overrides)

@@ -1,5 +1,6 @@
 """Pictures and masks: every colour mode as Pillow decodes it, every damaged file named."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from deeplab.data.reading import UInt8Array, read_mask, read_picture
-from deeplab.errors import InputError
+from deeplab.errors import InputError, UnreadableFileError
 
 Encoded = Callable[..., bytes]
 Smooth = Callable[..., UInt8Array]
@@ -215,3 +216,10 @@ def test_a_folder_is_no_picture(tmp_path: Path, read: Callable[[Path], UInt8Arra
     (tmp_path / "x.png").mkdir()
     with pytest.raises(InputError, match=r"x\.png.*cannot be read"):
         read(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("read", [read_picture, read_mask])
+def test_a_pipe_is_named_rather_than_waited_for(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UnreadableFileError, match=r"pipe\.png: it is a pipe"):
+        read(tmp_path / "pipe.png")

@@ -78,7 +78,7 @@ def check(config: Plain) -> None:
         raise InputError(
             f"trainer.if_checkpoint_fails={config['trainer']['if_checkpoint_fails']}: choose stop or go_on."
         )
-    check_data(config["data"])
+    check_data_section(config["data"])
     if not isinstance(config["paper"], dict | None):
         raise InputError(f"paper={config['paper']}: give the paper's numbers as {{table: '3', miou: 0.6896}}, or null.")
     _check_class_weights(config["optim"].get("class_weights"), config["data"]["class_names"])
@@ -98,7 +98,7 @@ def _check_class_weights(weights: list[float] | None, class_names: list[str]) ->
         raise InputError(f"optim.class_weights={weights}: give finite numbers of at least 0, not all of them 0.")
 
 
-def check_data(data: Plain) -> None:
+def check_data_section(data: Plain) -> None:
     """Raise InputError for class names that are none, and for a data set without a layout."""
     for name in data["class_names"]:
         if not isinstance(name, str) or not name.strip():

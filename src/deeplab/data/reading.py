@@ -1,6 +1,7 @@
 """Decode pictures to RGB and masks to label indices; every file that cannot be used is named in one sentence."""
 
 import io
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,6 +109,9 @@ def _check_mask_mode(image: Image.Image, path: Path | str) -> None:
 def read_bytes(path: Path | str) -> UInt8Array:
     """Read a file, uint8 (N,); raises InputError for one that is missing, empty or cannot be read."""
     try:
+        mode = Path(path).stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # reading might wait for ever
+            raise UnreadableFileError(f"{path}: it is a pipe, a socket or a device; put a file in its place.")
         # Decoding from memory, since cv2.imread mistakes the encoding of file names on some systems.
         data = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError as error:

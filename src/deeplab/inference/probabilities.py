@@ -69,7 +69,8 @@ class Inference:
 
         A picture over `max_pixels` still costs K x H x W floats here; `labels` does not.
 
-        Raises ValueError for a network in training mode or an image of another shape or type.
+        Raises ValueError for a network in training mode or an image of another shape or type, InputError for scores
+        that are not finite.
         """
         picture = _checked(network, image)
         height, width = picture.shape[:2]
@@ -90,7 +91,8 @@ class Inference:
 
         uint8, or int16 for more than 256 classes. Tiles are reduced to labels one by one.
 
-        Raises ValueError for a network in training mode or an image of another shape or type.
+        Raises ValueError for a network in training mode or an image of another shape or type, InputError for scores
+        that are not finite.
         """
         picture = _checked(network, image)
         height, width = picture.shape[:2]
@@ -136,6 +138,11 @@ class Inference:
             probabilities = view_logits(network, window, scale, mirrored, self.align_corners).softmax(dim=0)
             total = probabilities if total is None else total.add_(probabilities)
         assert total is not None  # __init__ refuses an empty list of scales
+        if not total[0].isfinite().all():  # a softmax with one score that is not finite is NaN in all classes
+            raise InputError(
+                "The network's scores are NaN or infinite: its training diverged, or a precision of 16 bits does not "
+                "hold them; train at a lower rate, or set trainer.precision=32-true."
+            )
         return total if len(views) == 1 else total.div_(len(views))
 
 
