@@ -43,7 +43,7 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
     split = own["split"] or plain["data"]["val_split"]
     data.test_pictures(split)
     target = Path(own["output"]).expanduser() if own["output"] else folder
-    if "optim" in read_run_if_any(target).get("config", {}):
+    if "optim" in (read_run_if_any(target).get("config") or {}):
         raise InputError(f"output={target} is the folder of a training, whose scores would be lost; name another.")
     record = RunRecord(target, name=f"evaluate {plain['name']}", seed=plain["seed"], checkpoint=checkpoint)
     with Leaving(AGAIN) as leaving, record, Ranks(leaving, own["trainer"]["lost_after"], record.end) as ranks:

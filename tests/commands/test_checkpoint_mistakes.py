@@ -328,6 +328,8 @@ def test_a_refused_resume_leaves_the_run_as_it_was(run, scenes, tmp_path):
     run("train", *scenes, "optim.max_steps=1", *going_on).refused("step 2", "optim.max_steps=1 has been passed")
     run("train", *scenes, "seed=1", "hydra.run.dir=run").refused("checkpoints of another run", "resume=")
     run("evaluate", "checkpoint=run", "output=run").refused("output=run", "folder of a training")
+    run("evaluate", "checkpoint=run", "hydra.run.dir=scores").worked()
+    run("train", "resume=scores").refused("resume=scores", "another command than train")
     after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     log = tmp_path / "run" / "train.log"
     assert b"another network" in after.pop(log) and before.pop(log)

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,7 +17,7 @@ def continued(arguments: list[str]) -> list[str]:
 
     What is given beside it comes after and so counts; a folder in which no command left its `.hydra` is left alone.
 
-    Raises InputError if the folder's list of overrides cannot be read.
+    Raises InputError if the folder's list of overrides cannot be read, or is of another command.
     """
     folder = next((Path(m["folder"]).expanduser() for a in arguments if (m := RESUME.match(a))), None)
     if folder is None or not folder.is_dir() or any(each.startswith("hydra.run.dir=") for each in arguments):
@@ -29,6 +30,9 @@ def continued(arguments: list[str]) -> list[str]:
     path = folder / ".hydra" / "overrides.yaml"
     if not path.is_file():
         return arguments
+    record = _record(folder)
+    if record and "optim" not in (record.get("config") or {}):
+        raise InputError(f"resume={folder}: it is the folder of another command than train; name a training's.")
     try:
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -39,14 +43,15 @@ def continued(arguments: list[str]) -> list[str]:
         )
     options, overrides = apart(arguments)
     if not any(each.partition("=")[0] in ("--config-dir", "-cd") for each in options):
-        options += [f"--config-dir={each}" for each in _config_dirs(folder)]
+        # The folder of one's own configuration files that the run was given, if it is still there.
+        options += [f"--config-dir={each}" for each in record.get("config_dirs") or [] if Path(str(each)).is_dir()]
     given = [each for each in overrides if not RESUME.match(each)]
     kept = [str(each) for each in before if not RESUME.match(str(each))]
     return [*options, *kept, *given, "resume=auto", f"hydra.run.dir={folder.resolve()}"]
 
 
-def _config_dirs(folder: Path) -> list[str]:
-    """The folder of one's own configuration files that the run was given, if it is still there."""
-    from deeplab.reporting.run_files import read_run_if_any
+def _record(folder: Path) -> dict[str, Any]:
+    """What the run noted of itself; nothing where it was killed before."""
+    from deeplab.reporting.run_files import read_run_if_any  # with numpy, which only a run's folder is worth
 
-    return [str(each) for each in read_run_if_any(folder).get("config_dirs", []) if Path(str(each)).is_dir()]
+    return read_run_if_any(folder)
