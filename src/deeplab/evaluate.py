@@ -18,7 +18,7 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
     from deeplab.config.check import check_data_section, check_device, check_numbers
     from deeplab.config.from_checkpoint import load_checkpoint, overlay, rebuild_network, which_checkpoint
     from deeplab.config.preflight import preflight, to_plain
-    from deeplab.reporting.run_files import read_run_if_any
+    from deeplab.reporting.run_files import is_of_training, read_run_if_any
     from deeplab.scoring import score
     from deeplab.training.leaving import Leaving
     from deeplab.training.ranks import Ranks
@@ -37,13 +37,14 @@ def evaluate(config: "DictConfig", folder: Path) -> None:
     check_data_section(plain["data"])
     preflight({"data": plain["data"]})
     network = rebuild_network(plain, tensors, checkpoint)
+    # What is wrong with these is known before anything is written, or an earlier evaluation in the folder is lost.
     build_dense_crf(plain["crf"], len(plain["data"]["class_names"]))
     data = build_data(plain, network)
     data.test_first_n = own["first_n"]
     split = own["split"] or plain["data"]["val_split"]
     data.test_pictures(split)
     target = Path(own["output"]).expanduser() if own["output"] else folder
-    if "optim" in (read_run_if_any(target).get("config") or {}):
+    if is_of_training(read_run_if_any(target)):
         raise InputError(f"output={target} is the folder of a training, whose scores would be lost; name another.")
     record = RunRecord(target, name=f"evaluate {plain['name']}", seed=plain["seed"], checkpoint=checkpoint)
     with Leaving(AGAIN) as leaving, record, Ranks(leaving, own["trainer"]["lost_after"], record.end) as ranks:

@@ -16,4 +16,4 @@ CRF_SANITIZE=1 "$python" setup.py -q build_ext --inplace
 # Python's own allocations at exit are no leaks of ours; the sanitizer's library must be loaded first.
 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OMP_NUM_THREADS=1 PYTHONPATH="$work/src" \
     LD_PRELOAD="$(${CXX:-g++} -print-file-name=libasan.so) $(${CXX:-g++} -print-file-name=libubsan.so)" \
-    "$python" -m pytest "$root/tests/crf/test_native.py" -q -p no:cacheprovider
+    "$python" -m pytest "$root/tests/crf/test_native.py" "$root/tests/crf/test_native_processes.py" -q -p no:cacheprovider

@@ -31,8 +31,6 @@ def continued(arguments: list[str]) -> list[str]:
     if not path.is_file():
         return arguments
     record = _record(folder)
-    if record and "optim" not in (record.get("config") or {}):
-        raise InputError(f"resume={folder}: it is the folder of another command than train; name a training's.")
     try:
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -51,7 +49,10 @@ def continued(arguments: list[str]) -> list[str]:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    """What the run noted of itself; nothing where it was killed before."""
-    from deeplab.reporting.run_files import read_run_if_any  # with numpy, which only a run's folder is worth
+    """What the run noted of itself; nothing where it was killed before. Raises InputError for another command's."""
+    from deeplab.reporting.run_files import is_of_training, read_run_if_any  # with numpy: for a run's folder alone
 
-    return read_run_if_any(folder)
+    record = read_run_if_any(folder)
+    if record and not is_of_training(record):
+        raise InputError(f"resume={folder}: it is the folder of another command than train; name a training's.")
+    return record

@@ -128,9 +128,9 @@ def _check_position(checkpoint: Plain, data: "SegmentationData", path: Path) -> 
     try:
         [position] = checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
         data.train_dataloader().load_state_dict(position)
+    except InputError as error:
+        raise InputError(f"resume={path}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise InputError(f"resume={path}: {error}") from error
         raise InputError(f"resume={path}: its state of training is damaged; start from it by init.path.") from error
 
 

@@ -13,7 +13,7 @@ from deeplab.config.explain import conf_dir, primary_config
 from deeplab.config.preflight import to_plain
 from deeplab.errors import InputError
 from deeplab.reporting.repetition import ABSENT, config_differences
-from deeplab.reporting.run_files import read_run
+from deeplab.reporting.run_files import is_of_training, read_run
 
 Plain = dict[str, Any]
 # A run that is repeated starts from the beginning.
@@ -44,7 +44,7 @@ def arguments_to_repeat(folder: Path, given: list[str]) -> list[str]:
     Raises InputError if the folder holds no training's record.
     """
     record = read_run(folder)
-    if "overrides" not in record or "optim" not in record.get("config", {}):
+    if "overrides" not in record or not is_of_training(record):
         raise InputError(
             f"{folder}: its run.json holds no configuration of deeplab train; it is of another command or an older "
             "version."

@@ -106,12 +106,20 @@ def _check_mask_mode(image: Image.Image, path: Path | str) -> None:
         raise InputError(f"{path}: the mask holds colours (mode {image.mode}), not labels; {remedy}.")
 
 
-def read_bytes(path: Path | str) -> UInt8Array:
-    """Read a file, uint8 (N,); raises InputError for one that is missing, empty or cannot be read."""
+def is_special(path: Path | str) -> bool:
+    """Whether it is a pipe, socket or device: opening one may wait for ever. A link that leads nowhere is none."""
     try:
         mode = Path(path).stat().st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # reading might wait for ever
-            raise UnreadableFileError(f"{path}: it is a pipe, a socket or a device; put a file in its place.")
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def read_bytes(path: Path | str) -> UInt8Array:
+    """Read a file, uint8 (N,); raises InputError for one that is missing, empty or cannot be read."""
+    if is_special(path):
+        raise UnreadableFileError(f"{path}: it is a pipe, a socket or a device; put a file in its place.")
+    try:
         # Decoding from memory, since cv2.imread mistakes the encoding of file names on some systems.
         data = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError as error:

@@ -1,7 +1,6 @@
 """The photos that a command works through, the files made of each, and what became of them."""
 
 import os
-import stat
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from rich.markup import escape
 from rich.progress import Progress
 
+from deeplab.data.reading import is_special
 from deeplab.errors import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2")
@@ -116,17 +116,8 @@ def _walk(source: Path, output: Path) -> list[Path]:
         here = Path(folder)
         subfolders[:] = [name for name in subfolders if name[0] != "." and (here / name).resolve() != made]
         found = (here / name for name in names if name[0] != "." and Path(name).suffix.lower() in SUFFIXES)
-        pictures += [picture for picture in found if not _is_special(picture)]
+        pictures += [picture for picture in found if not is_special(picture)]
     return sorted(pictures)
-
-
-def _is_special(path: Path) -> bool:
-    """Whether it is a pipe, socket or device: opening one may wait for ever. A link that leads nowhere is none."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return not stat.S_ISREG(mode)
 
 
 def _check_apart(pictures: Sequence[Path], jobs: Sequence[Job]) -> None:

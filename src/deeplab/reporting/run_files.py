@@ -156,6 +156,11 @@ def read_run_if_any(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def is_of_training(record: Mapping[str, Any]) -> bool:
+    """Whether what `run.json` says is of `deeplab train`: no other command writes down how it optimizes."""
+    return "optim" in (record.get("config") or {})
+
+
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all.
 

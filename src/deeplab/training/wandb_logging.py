@@ -22,7 +22,7 @@ os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # wandb's own crash tel
 os.environ.setdefault("WANDB_SILENT", "true")
 log = logging.getLogger(__name__)
 
-ARTIFACTS = (CHECKPOINTS, "report")
+ARTIFACTS = ("checkpoints", "report")
 AXIS = "step"
 LOWEST = ("train/loss",)
 HIGHEST = ("val/miou", "val/miou_crf", "val/pixel_accuracy", "val/pixel_accuracy_crf", "val/iou/*", "val/iou_crf/*")
@@ -263,8 +263,8 @@ def _curve(name: str, bands: Mapping[str, Any]) -> Any:
 def _artifact(kind: str, folder: Path, run_id: str) -> Any:
     import wandb
 
-    artifact = wandb.Artifact(f"{kind}-{run_id}", type={CHECKPOINTS: "model", "report": "report"}[kind])
-    if kind == CHECKPOINTS:
+    artifact = wandb.Artifact(f"{kind}-{run_id}", type={"checkpoints": "model", "report": "report"}[kind])
+    if kind == "checkpoints":
         paths = sorted((folder / CHECKPOINTS).glob("*.ckpt"))
     else:
         paths = [folder / METRICS, folder / PER_PICTURE, folder / "metrics.csv", *sorted(folder.glob("*.png"))]

@@ -41,7 +41,6 @@ using crf::FeatureRange;
 
 int threads(int asked) { return asked > 0 ? asked : crf::max_threads(); }
 
-// A kernel's lattice or grid.
 // Lets other threads of Python work. pybind11's own has a destructor that does not throw: where Python has shut down meanwhile
 // it ends the threads that come back, by unwinding their stacks, and that destructor made an abort of it.
 struct WithoutLock {
@@ -51,6 +50,7 @@ struct WithoutLock {
     PyThreadState* state;
 };
 
+// A kernel's lattice or grid.
 struct Kernel {
     std::shared_ptr<const crf::Lattice> lattice;
     std::shared_ptr<const crf::Grid> grid;
